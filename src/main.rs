@@ -1,0 +1,2 @@
+//! The `goproxy-operator` command.
+fn main() {}
