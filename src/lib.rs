@@ -1,1 +1,4 @@
 //! goproxy-operator
+pub mod api;
+pub mod engine;
+pub mod plan;

@@ -1,2 +1,10 @@
 //! The `goproxy-operator` command.
-fn main() {}
+
+use goproxy_operator::api::crd;
+
+fn main() -> anyhow::Result<()> {
+    for crd in crd::all() {
+        println!("---\n{}", crd::to_yaml(&crd)?);
+    }
+    Ok(())
+}

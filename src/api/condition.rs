@@ -1,0 +1,96 @@
+//! Condition types and the reasons they carry, each spelled once.
+
+/// Types of condition on a `GoProxy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    /// Clients are served, as the newest spec says or as the last good one did.
+    Ready,
+    /// The operator is moving the fleet towards the spec.
+    Reconciling,
+    /// The operator cannot go on without somebody's help.
+    Stalled,
+    /// A newer tested engine exists than the fleet runs.
+    EngineUpdateAvailable,
+}
+
+impl ConditionType {
+    /// The name in `status.conditions`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::EngineUpdateAvailable => "EngineUpdateAvailable",
+        }
+    }
+}
+
+/// Reasons of conditions and events: stable words that scripts may match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Clients are served and nothing is under way.
+    Available,
+    /// `spec.replicas` is 0.
+    Stopped,
+    /// `spec.suspend` is set.
+    Suspended,
+    /// A first or next revision is starting.
+    Progressing,
+    /// The spec is refused; the message names field, value and fix.
+    InvalidSpec,
+    /// An object that is not ours has a name that the fleet needs.
+    NameTaken,
+    /// The image cannot be pulled.
+    ImageUnavailable,
+    /// The volume is not bound or cannot be attached.
+    VolumePending,
+    /// The engine refuses its configuration.
+    ConfigRefused,
+    /// The engine ends again and again.
+    CrashLoop,
+    /// A quota forbids the pods.
+    QuotaExceeded,
+    /// No node has room or fits.
+    Unschedulable,
+    /// A Secret that the pods need is missing.
+    SecretMissing,
+    /// A ConfigMap that the pods need is missing.
+    ConfigMapMissing,
+    /// The API server refuses an object of the fleet.
+    ObjectRefused,
+    /// The operator lacks a permission; the message names it.
+    Forbidden,
+    /// Pods run, but are not ready to serve.
+    NotReady,
+    /// The fleet runs the newest tested engine.
+    UpToDate,
+    /// A newer tested engine exists.
+    NewerEngine,
+}
+
+impl Reason {
+    /// The word in conditions and events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "Available",
+            Self::Stopped => "Stopped",
+            Self::Suspended => "Suspended",
+            Self::Progressing => "Progressing",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::NameTaken => "NameTaken",
+            Self::ImageUnavailable => "ImageUnavailable",
+            Self::VolumePending => "VolumePending",
+            Self::ConfigRefused => "ConfigRefused",
+            Self::CrashLoop => "CrashLoop",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::Unschedulable => "Unschedulable",
+            Self::SecretMissing => "SecretMissing",
+            Self::ConfigMapMissing => "ConfigMapMissing",
+            Self::ObjectRefused => "ObjectRefused",
+            Self::Forbidden => "Forbidden",
+            Self::NotReady => "NotReady",
+            Self::UpToDate => "UpToDate",
+            Self::NewerEngine => "NewerEngine",
+        }
+    }
+}

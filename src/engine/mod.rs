@@ -1,0 +1,4 @@
+//! What is peculiar to Athens: its configuration file, its container contract, its versions. Nothing outside this
+//! module knows a setting of Athens by name.
+
+pub mod version;

@@ -1,0 +1,254 @@
+//! The decision: from what was observed to everything that shall be. Pure and synchronous: no client, no runtime, no
+//! clock; `now` is a field of [`Observed`], and the same input gives the same plan.
+
+pub mod object;
+pub mod validate;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::api::{
+    condition::Reason,
+    go_proxy::GoProxy,
+    status::{RegionState, RevisionStatus, RolloutStatus},
+};
+use object::{Fingerprint, Kind, Object};
+use validate::{Refusal, Settings, ValidFleet};
+
+/// Everything that a plan may depend on: one snapshot, stale by nature.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The fleet as the API server last told.
+    pub fleet: Arc<GoProxy>,
+    /// The instant of the snapshot.
+    pub now: Timestamp,
+    /// The fleet's children that carry its label.
+    pub children: Children,
+    /// The fleet's pods, those that are ending included.
+    pub pods: Vec<Pod>,
+    /// Whether the ConfigMap key that `upstream.caBundle` names exists. `None`: not asked, because nothing is wrong or nothing is named.
+    pub ca_bundle_found: Option<bool>,
+    /// Objects that could not be written last time, and why.
+    pub obstacles: Vec<Obstacle>,
+    /// Whether this fleet may start a change that only a new operator asks for.
+    pub contract_slot: bool,
+    /// Settings of the installation.
+    pub settings: Arc<Settings>,
+}
+
+/// Children by kind and name.
+pub type Children = BTreeMap<(Kind, String), Child>;
+
+/// What is kept of a child: enough to see drift, to fence a write, and to judge readiness.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// Uid of the controlling owner; `None` where there is none, as on a volume.
+    pub owner_uid: Option<String>,
+    /// Digest of the fields that our field manager owns, as the server holds them.
+    pub live: Fingerprint,
+    /// True once it is being deleted.
+    pub deleting: bool,
+    /// What the kind tells beyond that.
+    pub detail: Detail,
+}
+
+/// What a child's kind tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    /// Nothing that the plan needs.
+    None,
+    /// A stored revision.
+    Revision(Arc<StoredRevision>),
+    /// A Deployment.
+    Deployment(DeploymentView),
+    /// The client Service: where its selector leads, and since when.
+    Service {
+        /// Value of the revision label in the selector.
+        revision: Option<String>,
+        /// The moved-at annotation, if it parses.
+        moved_at: Option<Timestamp>,
+    },
+    /// A claim's phase, such as `Bound`.
+    Claim {
+        /// `status.phase`.
+        phase: Option<String>,
+    },
+}
+
+/// What a revision's ControllerRevision holds: its Deployment and ConfigMap are only ever made from this.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredRevision {
+    /// Digest of the inputs alone, without the contract.
+    pub inputs: String,
+    /// `ENGINE_CONTRACT` it was rendered under.
+    pub contract: u32,
+    /// Engine version.
+    pub version: String,
+    /// Whether its pods may run beside pods of another revision.
+    pub may_overlap: bool,
+    /// The pod template, an apps/v1 `PodTemplateSpec`.
+    pub template: Value,
+    /// Files of its ConfigMap.
+    pub config: BTreeMap<String, String>,
+    /// `revision` of the ControllerRevision: counts up, newest highest. Not part of the stored data.
+    #[serde(skip)]
+    pub number: i64,
+}
+
+/// What is kept of a Deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeploymentView {
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// Whether the controller has seen the newest spec.
+    pub observed: bool,
+    /// `status.replicas`: pods it counts, ending ones not included.
+    pub current: i32,
+    /// `status.readyReplicas`.
+    pub ready: i32,
+    /// `status.availableReplicas`.
+    pub available: i32,
+    /// Message of a true `ReplicaFailure` condition.
+    pub replica_failure: Option<String>,
+}
+
+/// What is kept of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Value of its revision label.
+    pub revision: String,
+    /// True once it is being deleted.
+    pub deleting: bool,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Message of a false `PodScheduled` condition.
+    pub unschedulable: Option<String>,
+    /// Reason and message of its container's waiting state.
+    pub waiting: Option<(String, String)>,
+    /// Exit code and message of the container's last end.
+    pub terminated: Option<(i32, String)>,
+    /// How often the container was restarted.
+    pub restarts: i32,
+    /// When the pod was created.
+    pub created: Option<Timestamp>,
+}
+
+/// A write that the API server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Reason for the condition.
+    pub reason: Reason,
+    /// What was refused and why.
+    pub message: String,
+}
+
+/// Where objects go. One entry now: this cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The region's name; `default` when the fleet names none.
+    pub region: String,
+    /// The member cluster; `None` is the operator's own.
+    pub cluster: Option<String>,
+}
+
+/// The objects of one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetPlan {
+    /// Where they go.
+    pub target: Target,
+    /// All that shall exist, in apply order.
+    pub objects: Vec<Object>,
+    /// What shall no longer exist; removed after everything was applied.
+    pub prune: Vec<Prune>,
+}
+
+/// One object to remove, exactly as it was observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prune {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its uid: another object of the name is not meant.
+    pub uid: String,
+    /// Its resourceVersion: if it changed since, look again first.
+    pub resource_version: String,
+}
+
+/// The one step that a plan takes in a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// A revision is rendered and stored, and begins to start.
+    Started {
+        /// The new revision.
+        revision: String,
+    },
+    /// Clients move to a revision.
+    Moved {
+        /// Where they were.
+        from: String,
+        /// Where they go.
+        to: String,
+    },
+    /// Old revisions go to 0 pods.
+    ScaledDown {
+        /// Which.
+        revisions: Vec<String>,
+    },
+}
+
+/// The decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Objects per target; empty when nothing may be touched.
+    pub targets: Vec<TargetPlan>,
+    /// The step taken.
+    pub transition: Option<Transition>,
+    /// What was found, for the status.
+    pub report: Report,
+    /// When to look again even if nothing is heard.
+    pub again_at: Option<Timestamp>,
+}
+
+/// What the plan found: all that the status says comes from here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Whether the fleet could be judged.
+    pub verdict: Verdict,
+    /// The region's state.
+    pub state: RegionState,
+    /// The revisions that have or get pods.
+    pub revisions: Vec<RevisionStatus>,
+    /// The change under way.
+    pub rollout: Option<RolloutStatus>,
+    /// Name of the revision that clients get.
+    pub stable: Option<String>,
+    /// Pods of it.
+    pub replicas: i32,
+    /// Ready ones.
+    pub ready: i32,
+    /// Why clients are not served, or a next revision does not start.
+    pub trouble: Option<Obstacle>,
+}
+
+/// What became of the spec.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It was built.
+    Planned(Box<ValidFleet>),
+    /// It was refused; the last good state goes on.
+    Refused(Vec<Refusal>),
+    /// The fleet is suspended.
+    Suspended,
+    /// The fleet is being deleted; its children follow by garbage collection.
+    Deleting,
+}

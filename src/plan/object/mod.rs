@@ -1,0 +1,262 @@
+//! The objects of a fleet: their kinds, names and labels, and the form in which they are compared and sent.
+//!
+//! This is the only place that formats a name. One file per kind beside it builds the typed object.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::validate::{FleetName, ValidFleet};
+
+/// The field manager of every write.
+pub const FIELD_MANAGER: &str = "goproxy-operator";
+/// Label with the fleet's name, on every child and pod. Watches and prunes select by it.
+pub const FLEET_LABEL: &str = "goproxy.rs/fleet";
+/// Label with the revision's name, on what belongs to one revision.
+pub const REVISION_LABEL: &str = "goproxy.rs/revision";
+/// Annotation of the client Service: when its selector moved to the revision it names. RFC 3339.
+pub const MOVED_AT_ANNOTATION: &str = "goproxy.rs/moved-at";
+/// Annotation of a `GoProxy` that confirms, with the fleet's name as value, that its volume may be deleted with it.
+pub const CONFIRM_DELETE_ANNOTATION: &str = "goproxy.rs/confirm-delete";
+
+/// Kinds of child, in the order in which they are applied: what a pod needs comes before the pod, and the Service that
+/// leads clients to it after; budgets and autoscalers last, they only watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The stored revision, from which the next two are made.
+    ControllerRevision,
+    /// Identity of the pods.
+    ServiceAccount,
+    /// Traffic rules, before there is a pod that they apply to.
+    NetworkPolicy,
+    /// The engine's configuration, one per revision, immutable.
+    ConfigMap,
+    /// The volume.
+    PersistentVolumeClaim,
+    /// The pods, one per revision.
+    Deployment,
+    /// What clients use.
+    Service,
+    /// How many pods may be evicted at once.
+    PodDisruptionBudget,
+    /// Sets the fleet's replicas.
+    HorizontalPodAutoscaler,
+}
+
+impl Kind {
+    /// Every kind, in apply order.
+    pub const ALL: [Self; 9] = [
+        Self::ControllerRevision,
+        Self::ServiceAccount,
+        Self::NetworkPolicy,
+        Self::ConfigMap,
+        Self::PersistentVolumeClaim,
+        Self::Deployment,
+        Self::Service,
+        Self::PodDisruptionBudget,
+        Self::HorizontalPodAutoscaler,
+    ];
+
+    /// API group ("" for core), version and plural name.
+    pub const fn resource(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::ControllerRevision => ("apps", "v1", "controllerrevisions"),
+            Self::ServiceAccount => ("", "v1", "serviceaccounts"),
+            Self::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
+            Self::ConfigMap => ("", "v1", "configmaps"),
+            Self::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
+            Self::Deployment => ("apps", "v1", "deployments"),
+            Self::Service => ("", "v1", "services"),
+            Self::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
+            Self::HorizontalPodAutoscaler => ("autoscaling", "v2", "horizontalpodautoscalers"),
+        }
+    }
+
+    /// The kind's name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ControllerRevision => "ControllerRevision",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::ConfigMap => "ConfigMap",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Deployment => "Deployment",
+            Self::Service => "Service",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+        }
+    }
+}
+
+/// Digest of what we want, or of what the server holds of it: equal means nothing to write.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// Of an object's content: everything but its identity and its status. Keys are sorted by `serde_json`'s map.
+    pub fn of(content: &Value) -> Self {
+        let mut identity_free = content.clone();
+        if let Value::Object(members) = &mut identity_free {
+            members.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind" | "status"));
+            if let Some(Value::Object(metadata)) = members.get_mut("metadata") {
+                metadata.retain(|key, _| {
+                    matches!(key.as_str(), "labels" | "annotations" | "ownerReferences" | "finalizers")
+                });
+            }
+        }
+        canonicalise(&mut identity_free);
+        let digest = Sha256::digest(identity_free.to_string());
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest[..16]);
+        Self(short)
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The first `length` hexadecimal digits of a text's digest, for names and labels.
+pub fn short_hash(text: &str, length: usize) -> String {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text) {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex.truncate(length);
+    hex
+}
+
+/// Drops what the API server would drop or own for nothing: nulls and empty lists. Empty objects stay: `emptyDir: {}` means something.
+pub fn canonicalise(value: &mut Value) {
+    let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    match value {
+        Value::Object(members) => {
+            members.values_mut().for_each(canonicalise);
+            members.retain(|_, member| !empty(member));
+        }
+        Value::Array(items) => items.iter_mut().for_each(canonicalise),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What must hold at the moment of a write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing: applying the same content twice is harmless.
+    #[default]
+    None,
+    /// The live object is still the one that was planned on. For transitions: a deposed leader's late write fails.
+    Unchanged {
+        /// `metadata.resourceVersion` of the observed object.
+        resource_version: String,
+    },
+    /// No pod of the fleet exists outside this revision, asked of the API server itself just before the write: caches lag,
+    /// and two writers on one volume corrupt it.
+    NoPodsOutside {
+        /// The revision that is to start.
+        revision: String,
+    },
+}
+
+/// One desired object, ready to be compared and sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Kind of the object.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The whole of it, canonical, as server-side apply sends it.
+    pub body: Value,
+    /// Digest of `body`.
+    pub fingerprint: Fingerprint,
+    /// What must hold when it is written.
+    pub precondition: Precondition,
+}
+
+impl Object {
+    /// Wraps a typed object.
+    pub fn new<K: k8s_openapi::Resource + Serialize>(kind: Kind, name: &str, typed: &K) -> Self {
+        let mut body = serde_json::to_value(typed).expect("API objects are plain data with string keys");
+        canonicalise(&mut body);
+        Self {
+            kind,
+            name: name.to_owned(),
+            fingerprint: Fingerprint::of(&body),
+            body,
+            precondition: Precondition::None,
+        }
+    }
+
+    /// The same with a precondition.
+    #[must_use]
+    pub fn only_if(mut self, precondition: Precondition) -> Self {
+        self.precondition = precondition;
+        self
+    }
+}
+
+/// Names of a fleet's objects. Fixed for ever: clients and volumes depend on them.
+impl FleetName {
+    /// The Service that clients use, and the objects that guard the fleet as a whole.
+    pub fn service(&self) -> &str {
+        self.as_str()
+    }
+
+    /// ServiceAccount and NetworkPolicy of the engine.
+    pub fn engine(&self) -> String {
+        format!("{self}-engine")
+    }
+
+    /// The volume.
+    pub fn data(&self) -> String {
+        format!("{self}-data")
+    }
+
+    /// A revision, by the digest of its inputs. The digest holds no dash, so two fleets never share a name.
+    pub fn revision(&self, digest: &str) -> String {
+        format!("{self}-{digest}")
+    }
+}
+
+/// Labels of every child.
+pub fn labels(fleet: &ValidFleet) -> std::collections::BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "goproxy"),
+        ("app.kubernetes.io/instance", fleet.name.as_str()),
+        ("app.kubernetes.io/managed-by", FIELD_MANAGER),
+        (FLEET_LABEL, fleet.name.as_str()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// Metadata of a child: our labels and the fleet as its controller. Nothing of the parent's own labels or annotations is
+/// copied, so that GitOps tools do not take children for objects of theirs.
+pub fn metadata(fleet: &ValidFleet, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(fleet.namespace.clone()),
+        labels: Some(labels(fleet)),
+        owner_references: Some(vec![owner(fleet)]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The fleet as owner of a child.
+pub fn owner(fleet: &ValidFleet) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{}/v1alpha1", crate::api::GROUP),
+        kind: "GoProxy".to_owned(),
+        name: fleet.name.to_string(),
+        uid: fleet.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}

@@ -1,0 +1,210 @@
+//! From what a user wrote to what can be built: every rule checked, every default resolved, once.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use k8s_openapi::api::autoscaling::v2::MetricSpec;
+
+use crate::api::{
+    go_proxy::{AccessMode, EnginePod, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
+    quantity::Quantity,
+    status::EffectiveDefault,
+};
+use crate::engine::version::Version;
+
+/// What an installation of the operator sets for all fleets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Repository of the engine's image, without tag.
+    pub engine_image_repository: String,
+    /// DNS suffix of Services.
+    pub cluster_domain: String,
+}
+
+/// A fleet's name: DNS-1035, at most 40 characters, none of the endings that belong to other fleets' objects.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FleetName(String);
+
+impl FleetName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FleetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One thing that is wrong with a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Path of the field, such as `spec.engine.version`.
+    pub field: String,
+    /// What is wrong and what to do, naming field and value.
+    pub message: String,
+}
+
+/// A fleet that can be built: builders take only this and cannot fail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidFleet {
+    /// Its name.
+    pub name: FleetName,
+    /// Its namespace.
+    pub namespace: String,
+    /// `metadata.uid`, for owner references.
+    pub uid: String,
+    /// Pods wanted.
+    pub replicas: i32,
+    /// The engine, resolved.
+    pub engine: ValidEngine,
+    /// The client Service.
+    pub service: ValidService,
+    /// The autoscaler, if wanted.
+    pub autoscaling: Option<ValidAutoscaling>,
+    /// Where modules are kept.
+    pub storage: ValidStorage,
+    /// Where modules come from.
+    pub upstream: ValidUpstream,
+    /// Patterns of private modules, in the order given.
+    pub private_modules: Vec<String>,
+    /// How long the old revision stays after clients moved.
+    pub scale_down_delay: Duration,
+    /// Old revisions kept.
+    pub revision_history_limit: usize,
+    /// Every default that was resolved, for the status.
+    pub defaults: Vec<EffectiveDefault>,
+}
+
+/// The engine, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidEngine {
+    /// Release.
+    pub version: Version,
+    /// Image reference, complete.
+    pub image: String,
+    /// When it is pulled.
+    pub image_pull_policy: ImagePullPolicy,
+    /// Concurrent fetches.
+    pub fetch_workers: i32,
+    /// Longest fetch.
+    pub fetch_timeout: Duration,
+    /// Log level.
+    pub log_level: LogLevel,
+    /// Environment of the go command beyond what other fields give, defaults included.
+    pub go_env: BTreeMap<String, String>,
+    /// Identity of the pods.
+    pub service_account: ValidServiceAccount,
+    /// Requests.
+    pub cpu_request: Quantity,
+    /// Limit, if any.
+    pub cpu_limit: Option<Quantity>,
+    /// Request.
+    pub memory_request: Quantity,
+    /// Limit.
+    pub memory_limit: Quantity,
+    /// Scheduling and decoration of the pods, as given.
+    pub pod: EnginePod,
+}
+
+/// Identity of the pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValidServiceAccount {
+    /// Made by the operator, with these annotations.
+    Own(BTreeMap<String, String>),
+    /// An existing one.
+    Existing(String),
+}
+
+/// The client Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidService {
+    /// Its type.
+    pub type_: ServiceType,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Load balancer implementation, only with type LoadBalancer.
+    pub load_balancer_class: Option<String>,
+    /// Networks that may use the load balancer.
+    pub load_balancer_source_ranges: Vec<String>,
+}
+
+/// The autoscaler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidAutoscaling {
+    /// Fewest pods.
+    pub min_replicas: i32,
+    /// Most pods.
+    pub max_replicas: i32,
+    /// Metrics, default resolved.
+    pub metrics: Vec<MetricSpec>,
+}
+
+/// Where modules are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValidStorage {
+    /// In the pod.
+    Memory,
+    /// On a volume.
+    Disk {
+        /// Its size.
+        size: Quantity,
+        /// Its class; the cluster's default without.
+        class: Option<String>,
+        /// How it is attached.
+        access_mode: AccessMode,
+        /// True when the volume goes with the fleet: the spec says Delete and the annotation confirms it.
+        deleted_with_fleet: bool,
+    },
+}
+
+impl ValidStorage {
+    /// Whether pods of two revisions may run at the same time.
+    pub const fn may_overlap(&self) -> bool {
+        match self {
+            Self::Memory => true,
+            Self::Disk { .. } => false,
+        }
+    }
+}
+
+/// Where modules come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidUpstream {
+    /// Named proxies in order; empty means the go command's own default chain, if `direct` is true.
+    pub proxies: Vec<Origin>,
+    /// Whether version control comes last.
+    pub direct: bool,
+    /// Checksum verification.
+    pub checksums: Checksums,
+    /// ConfigMap and key with the CA bundle.
+    pub ca_bundle: Option<(String, String)>,
+}
+
+/// One entry of the origin chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name.
+    pub name: String,
+    /// Its address, free of anything that GOPROXY could misread.
+    pub url: String,
+    /// When the next one is asked.
+    pub try_next_on: TryNextOn,
+}
+
+/// How checksums are verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checksums {
+    /// Against a database.
+    Database {
+        /// Its name.
+        name: String,
+        /// Its address, when it is not `https://` and the name.
+        url: Option<String>,
+        /// Its key, when the go command does not know it.
+        key: Option<String>,
+    },
+    /// Not at all.
+    Disabled,
+}
