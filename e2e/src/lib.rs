@@ -1,0 +1,3 @@
+//! Real Kubernetes clusters on one machine, and the tests and benchmarks that run on them.
+
+pub mod progress;
