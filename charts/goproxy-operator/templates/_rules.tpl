@@ -1,0 +1,50 @@
+{{/*
+What the operator may do where it serves fleets: in every namespace (ClusterRole) or in each listed one (Role).
+No wildcards, no Secrets, nothing that hands out rights. Deleting is needed for pruning and for undoing a revision;
+`update` and `deletecollection` are not, because everything is written by server-side apply and deleted by name and UID.
+*/}}
+{{- define "goproxy-operator.fleetRules" -}}
+- apiGroups: [goproxy.rs]
+  resources: [goproxies]
+  verbs: [get, list, watch]
+- apiGroups: [goproxy.rs]
+  resources: [goproxies/status]
+  verbs: [get, patch]
+# Asked for by API servers that check who may set an owner reference which blocks the owner's deletion.
+- apiGroups: [goproxy.rs]
+  resources: [goproxies/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [controllerrevisions, deployments]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [""]
+  resources: [configmaps, persistentvolumeclaims, serviceaccounts, services]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create, delete, get, list, patch, watch]
+# Why a proxy does not become ready is written in its pods.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* Secrets may be read where the operator also serves fleets, and nowhere else. */}}
+{{- define "goproxy-operator.requireServedFleetNamespaces" -}}
+{{- if .Values.namespaces }}
+{{- range .Values.fleetNamespaces }}
+{{- if not (has . $.Values.namespaces) }}
+{{- fail (printf "fleetNamespaces: %q is not in namespaces (%s): the operator would read Secrets where it serves no fleet; add it to namespaces or remove it here" . (join ", " $.Values.namespaces)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
