@@ -1,3 +1,4 @@
 //! Real Kubernetes clusters on one machine, and the tests and benchmarks that run on them.
 
 pub mod progress;
+pub mod tools;

@@ -1,0 +1,467 @@
+//! The pinned Go programs that the lab runs: Kubernetes, etcd, CoreDNS, Athens and their like.
+//!
+//! Each family has its own `e2e/tools/<dir>/go.mod`, because a shared one would let version selection raise the
+//! dependencies of all of them. What is built is kept outside the tree under a key of everything that goes into it, so
+//! that a second start builds nothing, and appears there by one rename, so that a killed build leaves nothing usable.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::progress::Progress;
+
+/// Programs that are built from one pinned Go module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// The whole of Kubernetes, newest minor that the lab runs.
+    Kubernetes,
+    /// The control plane of the oldest Kubernetes minor that the operator supports.
+    Kubernetes133,
+    /// etcd, the server alone.
+    Etcd,
+    /// The DNS server of a cluster.
+    CoreDns,
+    /// Plays nodes and pods for clusters that have only a control plane.
+    Kwok,
+    /// Enforces network policies.
+    KubeRouter,
+    /// Serves `pods.metrics.k8s.io`, which autoscaling reads.
+    MetricsServer,
+    /// The default `StorageClass`.
+    LocalPathProvisioner,
+    /// The engine of a fleet, newest supported release.
+    Athens,
+    /// The engine's release before that, for upgrades.
+    Athens0180,
+    /// Installs the chart.
+    Helm,
+}
+
+/// Where a value that is linked into a binary comes from.
+#[derive(Clone, Copy)]
+enum Stamp {
+    /// `v1.2.3`.
+    Version,
+    /// `1`.
+    Major,
+    /// `2`.
+    Minor,
+    /// When the release was made, so that two builds of it are the same.
+    Date,
+    /// The tree that a module zip holds.
+    Archive,
+}
+
+struct Spec {
+    dir: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+    module: &'static str,
+    /// File name and package.
+    binaries: &'static [(&'static str, &'static str)],
+    /// Linker variable and value.
+    stamps: &'static [(&'static str, Stamp)],
+}
+
+/// The fixed parts of a family: its directory with the two files in it, then what is built from it.
+macro_rules! spec {
+    ($dir:literal, $module:literal, $binaries:expr, $stamps:expr $(,)?) => {
+        Spec {
+            dir: $dir,
+            go_mod: include_str!(concat!("../tools/", $dir, "/go.mod")),
+            go_sum: include_str!(concat!("../tools/", $dir, "/go.sum")),
+            module: $module,
+            binaries: $binaries,
+            stamps: $stamps,
+        }
+    };
+}
+
+/// Without these a server reports an empty minor, which breaks whatever compares versions.
+const KUBERNETES_STAMPS: &[(&str, Stamp)] = &[
+    ("k8s.io/component-base/version.gitVersion", Stamp::Version),
+    ("k8s.io/component-base/version.gitMajor", Stamp::Major),
+    ("k8s.io/component-base/version.gitMinor", Stamp::Minor),
+    ("k8s.io/component-base/version.gitTreeState", Stamp::Archive),
+    ("k8s.io/component-base/version.buildDate", Stamp::Date),
+    ("k8s.io/client-go/pkg/version.gitVersion", Stamp::Version),
+    ("k8s.io/client-go/pkg/version.gitMajor", Stamp::Major),
+    ("k8s.io/client-go/pkg/version.gitMinor", Stamp::Minor),
+    ("k8s.io/client-go/pkg/version.gitTreeState", Stamp::Archive),
+    ("k8s.io/client-go/pkg/version.buildDate", Stamp::Date),
+];
+
+const ATHENS_BINARIES: &[(&str, &str)] = &[("athens-proxy", "github.com/gomods/athens/cmd/proxy")];
+
+/// `GET /version` of an unstamped Athens is empty.
+const ATHENS_STAMPS: &[(&str, Stamp)] = &[
+    ("github.com/gomods/athens/pkg/build.version", Stamp::Version),
+    ("github.com/gomods/athens/pkg/build.buildDate", Stamp::Date),
+];
+
+static KUBERNETES: Spec = spec!(
+    "kubernetes",
+    "k8s.io/kubernetes",
+    &[
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ],
+    KUBERNETES_STAMPS,
+);
+
+static KUBERNETES_1_33: Spec = spec!(
+    "kubernetes-v1.33",
+    "k8s.io/kubernetes",
+    &[
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ],
+    KUBERNETES_STAMPS,
+);
+
+static ETCD: Spec = spec!("etcd", "go.etcd.io/etcd/server/v3", &[("etcd", "go.etcd.io/etcd/server/v3")], &[]);
+
+static COREDNS: Spec =
+    spec!("coredns", "github.com/coredns/coredns", &[("coredns", "github.com/coredns/coredns")], &[]);
+
+static KWOK: Spec = spec!(
+    "kwok",
+    "sigs.k8s.io/kwok",
+    &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
+    &[("sigs.k8s.io/kwok/pkg/consts.Version", Stamp::Version)],
+);
+
+static KUBE_ROUTER: Spec = spec!(
+    "kube-router",
+    "github.com/cloudnativelabs/kube-router/v2",
+    &[("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router")],
+    &[
+        ("github.com/cloudnativelabs/kube-router/v2/pkg/version.Version", Stamp::Version),
+        ("github.com/cloudnativelabs/kube-router/v2/pkg/version.BuildDate", Stamp::Date),
+    ],
+);
+
+static METRICS_SERVER: Spec = spec!(
+    "metrics-server",
+    "sigs.k8s.io/metrics-server",
+    &[("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server")],
+    &[
+        ("k8s.io/client-go/pkg/version.gitVersion", Stamp::Version),
+        ("k8s.io/client-go/pkg/version.gitTreeState", Stamp::Archive),
+        ("k8s.io/client-go/pkg/version.buildDate", Stamp::Date),
+    ],
+);
+
+static LOCAL_PATH_PROVISIONER: Spec = spec!(
+    "local-path-provisioner",
+    "github.com/rancher/local-path-provisioner",
+    &[("local-path-provisioner", "github.com/rancher/local-path-provisioner")],
+    &[("main.VERSION", Stamp::Version)],
+);
+
+static ATHENS: Spec = spec!("athens", "github.com/gomods/athens", ATHENS_BINARIES, ATHENS_STAMPS);
+
+static ATHENS_0_18_0: Spec = spec!("athens-v0.18.0", "github.com/gomods/athens", ATHENS_BINARIES, ATHENS_STAMPS);
+
+static HELM: Spec = spec!(
+    "helm",
+    "helm.sh/helm/v3",
+    &[("helm", "helm.sh/helm/v3/cmd/helm")],
+    &[("helm.sh/helm/v3/internal/version.version", Stamp::Version)],
+);
+
+impl Family {
+    fn spec(self) -> &'static Spec {
+        match self {
+            Self::Kubernetes => &KUBERNETES,
+            Self::Kubernetes133 => &KUBERNETES_1_33,
+            Self::Etcd => &ETCD,
+            Self::CoreDns => &COREDNS,
+            Self::Kwok => &KWOK,
+            Self::KubeRouter => &KUBE_ROUTER,
+            Self::MetricsServer => &METRICS_SERVER,
+            Self::LocalPathProvisioner => &LOCAL_PATH_PROVISIONER,
+            Self::Athens => &ATHENS,
+            Self::Athens0180 => &ATHENS_0_18_0,
+            Self::Helm => &HELM,
+        }
+    }
+
+    /// Directory of the family's `go.mod` under `e2e/tools`.
+    pub fn dir(self) -> &'static str {
+        self.spec().dir
+    }
+
+    /// The module that the family is named after.
+    pub fn module(self) -> &'static str {
+        self.spec().module
+    }
+
+    /// The pinned version of that module, as its `go.mod` says it.
+    ///
+    /// # Panics
+    /// When the family's `go.mod` does not require the module, which a test rules out.
+    pub fn version(self) -> &'static str {
+        let spec = self.spec();
+        spec.go_mod
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(spec.module)?.strip_prefix(' '))
+            .find_map(|rest| rest.split_whitespace().next())
+            .expect("a family's go.mod requires the module that the family is named after")
+    }
+
+    /// What `go build -ldflags` is given; `date` is the text that stands for the release's date.
+    pub(crate) fn ldflags(self, date: &str) -> String {
+        let version = self.version();
+        let mut numbers = version.trim_start_matches('v').split('.');
+        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        let mut flags = String::from("-s -w");
+        for (variable, stamp) in self.spec().stamps {
+            let value = match stamp {
+                Stamp::Version => version,
+                Stamp::Major => major,
+                Stamp::Minor => minor,
+                Stamp::Date => date,
+                Stamp::Archive => "archive",
+            };
+            let _ = write!(flags, " -X {variable}={value}");
+        }
+        flags
+    }
+
+    /// The package that builds the binary of this name.
+    pub(crate) fn package(self, name: &str) -> Result<&'static str> {
+        let found = self.spec().binaries.iter().find(|(binary, _)| *binary == name);
+        found.map(|(_, package)| *package).with_context(|| format!("{self:?} has no binary called {name:?}"))
+    }
+
+    /// Names everything that goes into the family's binaries.
+    pub(crate) fn key(self) -> String {
+        let spec = self.spec();
+        let mut hash = Sha256::new();
+        for part in [spec.go_mod, spec.go_sum, &self.ldflags("DATE"), &GO_VERSION] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        for (name, package) in spec.binaries {
+            hash.update(format!("{name} {package}\0"));
+        }
+        format!("{}-{}-{}", spec.dir, self.version(), short_hex(hash))
+    }
+
+    fn store(self) -> PathBuf {
+        cache_dir().join("tools").join(self.key())
+    }
+
+    fn source(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.dir())
+    }
+}
+
+/// The release of the `go` command on this machine, `go0` when there is none: then nothing is found under the key, and
+/// the build that follows says what is wrong.
+static GO_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let answer = Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output();
+    answer.map_or_else(|_| "go0".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+});
+
+/// The release of the `go` command on this machine.
+pub(crate) fn go_version() -> &'static str {
+    &GO_VERSION
+}
+
+/// First 12 hexadecimal digits of a hash: enough for names in one machine's cache.
+pub(crate) fn short_hex(hash: Sha256) -> String {
+    hash.finalize().iter().take(6).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Where built things are kept: `$GOPROXY_LAB_CACHE`, else `goproxy-lab` in the user's cache directory.
+pub fn cache_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("GOPROXY_LAB_CACHE").filter(|dir| !dir.is_empty()) {
+        return PathBuf::from(dir);
+    }
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty());
+    cache.map_or_else(|| home.join(".cache"), PathBuf::from).join("goproxy-lab")
+}
+
+/// Takes the lock of this name, waiting for another lab that holds it. Dropping the file releases it.
+pub(crate) fn lock(name: &str) -> Result<File> {
+    let dir = cache_dir().join("locks");
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let path = dir.join(name);
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    file.lock().with_context(|| format!("lock {}", path.display()))?;
+    Ok(file)
+}
+
+/// Builds those of the families that are not in the cache yet.
+pub fn ensure(families: &[Family], progress: &Progress) -> Result<()> {
+    let missing: Vec<_> = families.iter().copied().filter(|family| !family.store().is_dir()).collect();
+    let count = missing.len();
+    for (index, family) in missing.into_iter().enumerate() {
+        let _lock = lock(&family.key())?;
+        if family.store().is_dir() {
+            continue;
+        }
+        let name = family.dir().split("-v").next().unwrap_or_default();
+        let what = format!("build {name} {} from source ({} of {count})", family.version(), index + 1);
+        let step = progress.long_step(what);
+        build(family, progress)?;
+        step.done_with(megabytes(directory_size(&family.store())?));
+    }
+    Ok(())
+}
+
+/// Where a built binary is. The file exists after [`ensure`] with its family.
+pub fn bin(family: Family, name: &str) -> PathBuf {
+    family.store().join(name)
+}
+
+/// The source directory of a module that the family is built from, fetched if need be.
+pub fn module_dir(family: Family, module: &str) -> Result<PathBuf> {
+    let dir = download(family, module, "Dir")?;
+    ensure!(Path::new(&dir).is_dir(), "the go command names {dir} as the source of {module}, and it does not exist");
+    Ok(PathBuf::from(dir))
+}
+
+/// `MB` as registries and `docker images` count them.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+}
+
+fn directory_size(dir: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
+        sum += entry?.metadata()?.len();
+    }
+    Ok(sum)
+}
+
+fn go(family: Family) -> Command {
+    let mut go = Command::new("go");
+    // A toolchain that the go command fetches by itself would be neither pinned nor part of the cache key; flags and a
+    // workspace of the user's own would change what is built.
+    go.current_dir(family.source())
+        .env("GOTOOLCHAIN", "local")
+        .env("GOFLAGS", "-mod=readonly -buildvcs=false")
+        .env("GOWORK", "off")
+        .env("CGO_ENABLED", "0");
+    go
+}
+
+/// One field of what `go mod download -json` says about a module.
+fn download(family: Family, module: &str, field: &str) -> Result<String> {
+    let output = go(family).args(["mod", "download", "-json", module]).output().context("run go mod download")?;
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("go mod download {module}: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
+    if let Some(error) = answer["Error"].as_str() {
+        bail!("go mod download {module}: {error}");
+    }
+    Ok(answer[field].as_str().unwrap_or_default().to_owned())
+}
+
+/// When the pinned release was made.
+fn release_date(family: Family) -> Result<String> {
+    let info = download(family, family.module(), "Info")?;
+    let text = fs::read_to_string(&info).with_context(|| format!("read {info}"))?;
+    let answer: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("parse {info}"))?;
+    answer["Time"].as_str().map(ToOwned::to_owned).with_context(|| format!("{info} has no time"))
+}
+
+/// Builds a family into its place. The caller holds the family's lock.
+fn build(family: Family, progress: &Progress) -> Result<()> {
+    let store = family.store();
+    let building = store.with_file_name(format!("{}.building", family.key()));
+    if building.exists() {
+        fs::remove_dir_all(&building).with_context(|| format!("remove {}", building.display()))?;
+    }
+    fs::create_dir_all(&building).with_context(|| format!("create {}", building.display()))?;
+    let ldflags = family.ldflags(&release_date(family)?);
+    for (name, package) in family.spec().binaries {
+        let step = progress.step(format!("  {name}"));
+        let output = go(family)
+            .args(["build", "-trimpath", "-ldflags", &ldflags, "-o"])
+            .args([building.join(name).as_os_str(), package.as_ref()])
+            .output()
+            .context("run go build")?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let last: Vec<_> = text.lines().rev().take(20).collect();
+            let last: Vec<_> = last.into_iter().rev().collect();
+            bail!("go build {package} in {}: {}\n{}", family.source().display(), output.status, last.join("\n"));
+        }
+        step.done();
+    }
+    fs::rename(&building, &store).with_context(|| format!("publish {}", store.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Family; 11] = [
+        Family::Kubernetes,
+        Family::Kubernetes133,
+        Family::Etcd,
+        Family::CoreDns,
+        Family::Kwok,
+        Family::KubeRouter,
+        Family::MetricsServer,
+        Family::LocalPathProvisioner,
+        Family::Athens,
+        Family::Athens0180,
+        Family::Helm,
+    ];
+
+    #[test]
+    fn every_family_pins_its_module_and_packages_as_tools() {
+        for family in ALL {
+            assert!(family.version().starts_with('v'), "{family:?}: {}", family.version());
+            for (_, package) in family.spec().binaries {
+                let declared =
+                    family.spec().go_mod.lines().any(|line| line.trim_start_matches("tool ").trim() == *package);
+                assert!(declared, "{family:?}: go.mod has no tool line for {package}");
+            }
+        }
+    }
+
+    #[test]
+    fn versions_are_the_ones_that_the_lab_is_documented_to_run() {
+        assert_eq!(Family::Kubernetes.version(), "v1.36.3");
+        assert_eq!(Family::Kubernetes133.version(), "v1.33.13");
+        assert_eq!(Family::Athens0180.version(), "v0.18.0");
+        assert_eq!(Family::Athens.version(), goproxy_operator::engine::version::Version::NEWEST.as_str());
+    }
+
+    #[test]
+    fn kubernetes_is_stamped_in_both_packages() {
+        let flags = Family::Kubernetes133.ldflags("2026-01-02T03:04:05Z");
+        for expected in [
+            "-X k8s.io/client-go/pkg/version.gitMinor=33",
+            "-X k8s.io/component-base/version.gitVersion=v1.33.13",
+            "-X k8s.io/component-base/version.buildDate=2026-01-02T03:04:05Z",
+        ] {
+            assert!(flags.contains(expected), "{flags}");
+        }
+    }
+
+    #[test]
+    fn keys_differ_between_families_of_one_module() {
+        assert_ne!(Family::Athens.key(), Family::Athens0180.key());
+        assert_eq!(Family::Athens.key(), Family::Athens.key());
+    }
+}
