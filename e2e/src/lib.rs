@@ -1,4 +1,5 @@
 //! Real Kubernetes clusters on one machine, and the tests and benchmarks that run on them.
 
+pub mod check;
 pub mod progress;
 pub mod tools;
