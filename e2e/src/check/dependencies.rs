@@ -30,10 +30,13 @@ fn advisories(tool: &Path, repo: &Path) -> anyhow::Result<Check> {
     let name = "dependencies: advisories";
     let fetched = finish(deny(tool, repo).args(["fetch", "db"]))?;
     if !fetched.success {
-        let reason = last_line(&fetched.stderr).unwrap_or("the database could not be fetched");
-        return Ok(Check { name: name.into(), outcome: Outcome::Skipped(reason.into()) });
+        // Only what says that the database was out of reach is a reason to skip; a broken policy file, say, is a failure.
+        let unreachable = fetched.stderr.contains("failed to fetch advisory database");
+        let reason = last_line(&fetched.stderr).unwrap_or("cargo-deny did not say why").to_owned();
+        let outcome = if unreachable { Outcome::Skipped(reason) } else { Outcome::Failed(reason) };
+        return Ok(Check { name: name.into(), outcome });
     }
-    let result = succeed(deny(tool, repo).args(["check", "--disable-fetch", "--deny", "warnings", "advisories"]));
+    let result = succeed(deny(tool, repo).args(["check", "--deny", "warnings", "advisories"]));
     Ok(Check::from_result(name, result.map(drop)))
 }
 
