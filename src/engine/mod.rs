@@ -1,4 +1,6 @@
 //! What is peculiar to Athens: its configuration file, its container contract, its versions. Nothing outside this
 //! module knows a setting of Athens by name.
 
+pub mod config;
+pub mod contract;
 pub mod version;

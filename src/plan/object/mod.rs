@@ -2,7 +2,9 @@
 //!
 //! This is the only place that formats a name. One file per kind beside it builds the typed object.
 
-use std::fmt::Write as _;
+pub mod stored_form;
+
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Serialize;
@@ -182,7 +184,12 @@ pub struct Object {
 impl Object {
     /// Wraps a typed object.
     pub fn new<K: k8s_openapi::Resource + Serialize>(kind: Kind, name: &str, typed: &K) -> Self {
-        let mut body = serde_json::to_value(typed).expect("API objects are plain data with string keys");
+        let body = serde_json::to_value(typed).expect("API objects are plain data with string keys");
+        Self::from_body(kind, name, body)
+    }
+
+    /// Wraps an object that is already plain data, because part of it was stored as such.
+    pub fn from_body(kind: Kind, name: &str, mut body: Value) -> Self {
         canonicalise(&mut body);
         Self {
             kind,
@@ -225,7 +232,7 @@ impl FleetName {
 }
 
 /// Labels of every child.
-pub fn labels(fleet: &ValidFleet) -> std::collections::BTreeMap<String, String> {
+pub fn labels(fleet: &ValidFleet) -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "goproxy"),
         ("app.kubernetes.io/instance", fleet.name.as_str()),
@@ -259,4 +266,21 @@ pub fn owner(fleet: &ValidFleet) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
+}
+
+/// The labels that select all pods of a fleet.
+pub fn fleet_labels(fleet: &ValidFleet) -> BTreeMap<String, String> {
+    [(FLEET_LABEL.to_owned(), fleet.name.to_string())].into()
+}
+
+/// The labels that select the pods of one revision.
+pub fn revision_labels(fleet: &ValidFleet, revision: &str) -> BTreeMap<String, String> {
+    [(FLEET_LABEL.to_owned(), fleet.name.to_string()), (REVISION_LABEL.to_owned(), revision.to_owned())].into()
+}
+
+/// Metadata of what belongs to one revision and has its name.
+pub fn revision_metadata(fleet: &ValidFleet, revision: &str) -> ObjectMeta {
+    let mut metadata = metadata(fleet, revision);
+    metadata.labels.get_or_insert_default().insert(REVISION_LABEL.to_owned(), revision.to_owned());
+    metadata
 }

@@ -1,0 +1,324 @@
+//! The engine's configuration: one whole TOML file per revision, and what a client sets to use the fleet.
+//!
+//! Every setting that Athens has at the top level is written out, also those that are off: an image carries a sample
+//! file full of placeholders, and defaults move between releases. Back-ends that the fleet does not use have no table.
+
+use serde::Serialize;
+use url::Url;
+
+use super::{
+    contract::{CA_DIRECTORY, CA_FILE, DATA_DIRECTORY, PORT, SCRATCH_DIRECTORY, Timing},
+    version::Version,
+};
+use crate::{
+    api::{
+        go_proxy::{LogLevel, TryNextOn},
+        status::ClientSettings,
+    },
+    plan::validate::{Checksums, Origin, ValidFleet, ValidStorage, ValidUpstream},
+};
+
+/// The database that the go command knows by heart.
+const KNOWN_DATABASE: &str = "sum.golang.org";
+/// A second address of it. The go command accepts this name alone, but not together with an address.
+const KNOWN_DATABASE_MIRROR: &str = "sum.golang.google.cn";
+
+/// The file, in the order in which the settings' owners read it: fetching, storing, serving, and what is off.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    go_env: &'static str,
+    go_binary: &'static str,
+    go_binary_env_vars: Vec<String>,
+    go_get_workers: i32,
+    go_get_dir: &'static str,
+    protocol_workers: i32,
+    #[serde(rename = "SumDBs")]
+    sum_dbs: Vec<String>,
+    no_sum_patterns: Vec<String>,
+    download_mode: &'static str,
+    #[serde(rename = "DownloadURL")]
+    download_url: &'static str,
+    network_mode: &'static str,
+    timeout: u64,
+    stash_timeout: u64,
+    shutdown_timeout: u64,
+    storage_type: &'static str,
+    single_flight_type: &'static str,
+    index_type: &'static str,
+    port: String,
+    unix_socket: &'static str,
+    path_prefix: &'static str,
+    #[serde(rename = "ForceSSL")]
+    force_ssl: bool,
+    #[serde(rename = "TLSCertFile")]
+    tls_cert_file: &'static str,
+    #[serde(rename = "TLSKeyFile")]
+    tls_key_file: &'static str,
+    basic_auth_user: &'static str,
+    basic_auth_pass: &'static str,
+    home_template_path: &'static str,
+    robots_file: &'static str,
+    log_level: &'static str,
+    log_format: &'static str,
+    cloud_runtime: &'static str,
+    stats_exporter: &'static str,
+    trace_exporter: &'static str,
+    #[serde(rename = "TraceExporterURL")]
+    trace_exporter_url: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_sampling_fraction: Option<f64>,
+    enable_pprof: bool,
+    pprof_port: &'static str,
+    filter_file: &'static str,
+    global_endpoint: &'static str,
+    validator_hook: &'static str,
+    #[serde(rename = "NETRCPath")]
+    netrc_path: &'static str,
+    github_token: &'static str,
+    #[serde(rename = "HGRCPath")]
+    hgrc_path: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<Storage>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Storage {
+    disk: Disk,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Disk {
+    root_path: &'static str,
+}
+
+impl Config {
+    /// A proxy that fetches nothing special and has every optional feature off.
+    fn plain() -> Self {
+        Self {
+            // In production the engine refuses a configuration file that others could write.
+            go_env: "production",
+            go_binary: "go",
+            go_binary_env_vars: Vec::new(),
+            go_get_workers: 1,
+            go_get_dir: SCRATCH_DIRECTORY,
+            protocol_workers: 1,
+            sum_dbs: Vec::new(),
+            no_sum_patterns: Vec::new(),
+            download_mode: "sync",
+            download_url: "",
+            // Fallback would answer a question for the latest version with whatever happens to be stored while an origin
+            // is down, and so downgrade builds without a word.
+            network_mode: "strict",
+            timeout: 300,
+            stash_timeout: 600,
+            shutdown_timeout: 60,
+            storage_type: "memory",
+            single_flight_type: "memory",
+            index_type: "none",
+            port: format!(":{PORT}"),
+            unix_socket: "",
+            path_prefix: "",
+            force_ssl: false,
+            tls_cert_file: "",
+            tls_key_file: "",
+            basic_auth_user: "",
+            basic_auth_pass: "",
+            home_template_path: "",
+            robots_file: "robots.txt",
+            log_level: "info",
+            log_format: "json",
+            cloud_runtime: "none",
+            stats_exporter: "prometheus",
+            trace_exporter: "",
+            trace_exporter_url: "",
+            trace_sampling_fraction: None,
+            enable_pprof: false,
+            pprof_port: ":3001",
+            filter_file: "",
+            global_endpoint: "",
+            validator_hook: "",
+            netrc_path: "",
+            github_token: "",
+            hgrc_path: "",
+            storage: None,
+        }
+    }
+}
+
+/// The whole configuration file of a fleet.
+pub fn render(fleet: &ValidFleet) -> String {
+    let timing = Timing::of(fleet);
+    let (storage_type, storage) = match fleet.storage {
+        ValidStorage::Memory => ("memory", None),
+        ValidStorage::Disk { .. } => ("disk", Some(Storage { disk: Disk { root_path: DATA_DIRECTORY } })),
+    };
+    let config = Config {
+        go_binary_env_vars: go_environment(fleet).0,
+        go_get_workers: fleet.engine.fetch_workers,
+        protocol_workers: protocol_workers(fleet.engine.fetch_workers),
+        sum_dbs: Database::of(&fleet.upstream.checksums).map(|database| database.origin()).into_iter().collect(),
+        no_sum_patterns: fleet.private_modules.clone(),
+        timeout: timing.storage_timeout,
+        stash_timeout: timing.stash_timeout,
+        shutdown_timeout: timing.shutdown_timeout,
+        storage_type,
+        storage,
+        log_level: match fleet.engine.log_level {
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+        },
+        trace_sampling_fraction: knows_sampling(fleet.engine.version).then_some(1.0),
+        ..Config::plain()
+    };
+    toml::to_string(&config).expect("texts, numbers and lists have a TOML form, and tables come last")
+}
+
+/// The one setting that differs between the supported releases.
+const fn knows_sampling(version: Version) -> bool {
+    match version {
+        Version::V0_18_0 => false,
+        Version::V0_18_1 => true,
+    }
+}
+
+/// Requests served at the same time. A request for something that is being fetched holds its place for the whole
+/// fetch, waiting for a fetch worker included: with few places, slow misses would block hits while readiness stays
+/// green. Ten places for each worker keep hits flowing; the bound exists because each list request runs a go command.
+fn protocol_workers(fetch_workers: i32) -> i32 {
+    fetch_workers.saturating_mul(10).clamp(50, 400)
+}
+
+/// Environment of the go command: nothing of the container's own environment reaches it but the path, the home directory and proxies.
+struct GoEnvironment(Vec<String>);
+
+impl GoEnvironment {
+    /// Adds a variable, unless it says nothing. The characters that end a setting in the engine's other notation cannot get
+    /// through, whatever the caller checked before.
+    fn set(&mut self, key: &str, value: &str) {
+        let value: String = value.chars().filter(|c| *c != ';' && !c.is_control()).collect();
+        if !value.is_empty() {
+            self.0.push(format!("{key}={value}"));
+        }
+    }
+}
+
+fn go_environment(fleet: &ValidFleet) -> GoEnvironment {
+    let mut environment = GoEnvironment(Vec::new());
+    environment.set("GOPROXY", &chain(&fleet.upstream));
+    environment.set("GOSUMDB", &Database::of(&fleet.upstream.checksums).map_or("off".to_owned(), |db| db.direct()));
+    let private = fleet.private_modules.join(",");
+    // All three, so that they cannot differ: the engine fills in the last from its own list otherwise.
+    for key in ["GOPRIVATE", "GONOPROXY", "GONOSUMDB"] {
+        environment.set(key, &private);
+    }
+    // Fetched sources are removed after each fetch; without this they are read-only and removal has to change modes first.
+    environment.set("GOFLAGS", "-modcacherw");
+    if fleet.upstream.ca_bundle.is_some() {
+        let file = format!("{CA_DIRECTORY}/{CA_FILE}");
+        // File and directory, for go and for git: either alone would leave the image's own set trusted as well.
+        environment.set("SSL_CERT_FILE", &file);
+        environment.set("SSL_CERT_DIR", CA_DIRECTORY);
+        environment.set("GIT_SSL_CAINFO", &file);
+        environment.set("GIT_SSL_CAPATH", CA_DIRECTORY);
+    }
+    if !fleet.engine.go_env.contains_key("GOTOOLCHAIN") {
+        // A module must not be able to make a proxy download and run a toolchain.
+        environment.set("GOTOOLCHAIN", "local");
+    }
+    for (key, value) in &fleet.engine.go_env {
+        environment.set(key, value);
+    }
+    environment
+}
+
+/// The value of GOPROXY; empty when nothing is named, and then the go command's own default counts.
+fn chain(upstream: &ValidUpstream) -> String {
+    let mut chain = String::new();
+    for (index, Origin { url, try_next_on, .. }) in upstream.proxies.iter().enumerate() {
+        chain.push_str(url);
+        if index + 1 < upstream.proxies.len() || upstream.direct {
+            chain.push(match try_next_on {
+                TryNextOn::NotFound => ',',
+                TryNextOn::AnyError => '|',
+            });
+        }
+    }
+    if !chain.is_empty() && upstream.direct {
+        chain.push_str("direct");
+    }
+    chain
+}
+
+/// A checksum database as GOSUMDB spells it.
+struct Database {
+    /// A key, or the name of a database that the go command knows.
+    key: String,
+    /// Where it answers.
+    address: Address,
+    /// Whether the address must be said, because it does not follow from the key.
+    elsewhere: bool,
+}
+
+/// An https address in the two parts that the engine treats differently.
+struct Address {
+    authority: String,
+    path: String,
+}
+
+impl Address {
+    fn parse(text: &str) -> Self {
+        let url = Url::parse(text).ok();
+        let part =
+            |get: fn(&Url) -> &str, default: &str| url.as_ref().map_or(default.to_owned(), |url| get(url).to_owned());
+        Self { authority: part(Url::authority, ""), path: part(Url::path, "").trim_end_matches('/').to_owned() }
+    }
+}
+
+impl Database {
+    fn of(checksums: &Checksums) -> Option<Self> {
+        let Checksums::Database { name, url, key } = checksums else { return None };
+        let alias = key.is_none() && name == KNOWN_DATABASE_MIRROR;
+        let known = if alias { KNOWN_DATABASE } else { name };
+        let default = format!("https://{name}");
+        Some(Self {
+            key: key.clone().unwrap_or_else(|| known.to_owned()),
+            address: Address::parse(url.as_ref().unwrap_or(&default)),
+            elsewhere: alias || url.is_some(),
+        })
+    }
+
+    /// GOSUMDB of the fleet's own go command. Without an address it asks the proxies of its chain first, then the database.
+    fn direct(&self) -> String {
+        let Self { key, address: Address { authority, path }, elsewhere } = self;
+        if *elsewhere { format!("{key} https://{authority}{path}") } else { key.clone() }
+    }
+
+    /// What the engine passes requests on to: it drops the path of such an address and serves the host as `/sumdb/HOST/`.
+    fn origin(&self) -> String {
+        format!("https://{}", self.address.authority)
+    }
+
+    /// GOSUMDB of a client that reaches the database through the fleet. Without an address the go command itself asks
+    /// its proxy under the database's name, which is the host then.
+    fn through(&self, fleet: &str) -> String {
+        let Self { key, address: Address { authority, path }, elsewhere } = self;
+        if *elsewhere { format!("{key} {fleet}/sumdb/{authority}{path}") } else { key.clone() }
+    }
+}
+
+/// What a client inside the cluster sets. The short form of the name works in every cluster, whatever its DNS suffix.
+pub fn client_settings(fleet: &ValidFleet) -> ClientSettings {
+    let address = format!("http://{}.{}.svc", fleet.name.service(), fleet.namespace);
+    ClientSettings {
+        gosumdb: Database::of(&fleet.upstream.checksums)
+            .map_or("off".to_owned(), |database| database.through(&address)),
+        // Not GOPRIVATE: that would make the client fetch private modules past the fleet.
+        gonosumdb: fleet.private_modules.join(","),
+        goproxy: address,
+    }
+}

@@ -1,0 +1,110 @@
+//! What a container of Athens needs and promises: paths, ports, times, probes, and the pod built from them.
+//!
+//! The image's own entry point stays: it is an init that reaps what `go`, `git` and `ssh` leave behind. Everything that
+//! the configuration file can say is said there; the environment only holds what the file cannot.
+
+mod pod;
+
+use std::time::Duration;
+
+pub use pod::pod_template;
+
+use crate::plan::validate::ValidFleet;
+
+/// Raised when pods of unchanged fleets must be made anew: that restarts them, a bounded number at a time.
+pub const ENGINE_CONTRACT: u32 = 1;
+
+/// Name of the container.
+pub const CONTAINER: &str = "athens";
+/// Port of the proxy, its probes and its metrics.
+pub const PORT: u16 = 3000;
+/// Name of that port.
+pub const PORT_NAME: &str = "http";
+/// Answers 200 while the process handles requests at all.
+pub const LIVE_PATH: &str = "/healthz";
+/// Answers 200 while the storage can be read.
+pub const READY_PATH: &str = "/readyz";
+
+/// Key of the configuration file in its ConfigMap.
+pub const CONFIG_FILE: &str = "config.toml";
+/// Where that ConfigMap is mounted: over the sample file of the image, so that nobody starts with its placeholders.
+pub const CONFIG_DIRECTORY: &str = "/config";
+/// Where the volume is mounted.
+pub const DATA_DIRECTORY: &str = "/var/lib/athens";
+/// Directory of the volume that is mounted there.
+pub const DATA_SUBDIRECTORY: &str = "modules";
+/// Where fetches work. It is the system's own temporary directory, because the go command and git are told no other.
+pub const SCRATCH_DIRECTORY: &str = "/tmp";
+/// Home of the engine: git and go keep small files there.
+pub const HOME_DIRECTORY: &str = "/home/athens";
+/// Where the CA bundle's ConfigMap is mounted, as a directory: a file mounted by itself would never be updated.
+pub const CA_DIRECTORY: &str = "/etc/goproxy/ca";
+/// Name of the bundle in it.
+pub const CA_FILE: &str = "bundle.crt";
+
+/// Longest answer to a question for versions. Such questions are small next to a fetch, and each holds a place.
+const LIST_SECONDS: u64 = 300;
+/// For the answer that follows a fetch to reach the client.
+const ANSWER_SECONDS: u64 = 10;
+/// For routes to the pod to be withdrawn everywhere before it stops to listen. Athens closes its port at the signal.
+const ROUTES_SECONDS: u64 = 5;
+/// For what remains after the engine's own deadline: it stops its exporters, and the init ends its children.
+const MARGIN_SECONDS: u64 = 10;
+
+/// Times that follow from the longest fetch, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// One storage operation, or one question for versions.
+    pub storage_timeout: u64,
+    /// One fetch until it is stored.
+    pub stash_timeout: u64,
+    /// How long a stopping engine waits for requests under way: a whole fetch and its answer.
+    pub shutdown_timeout: u64,
+    /// How long a pod goes on serving after it was told to stop. `None` where its successor waits for its end: a pause would
+    /// only make the change longer.
+    pub pre_stop: Option<u64>,
+    /// When the kubelet kills what still runs. It is more than all of the above together.
+    pub grace_period: u64,
+}
+
+impl Timing {
+    /// Of a fleet.
+    pub fn of(fleet: &ValidFleet) -> Self {
+        let fetch = whole_seconds(fleet.engine.fetch_timeout);
+        let shutdown_timeout = fetch + ANSWER_SECONDS;
+        let pre_stop = fleet.storage.may_overlap().then_some(ROUTES_SECONDS);
+        Self {
+            storage_timeout: fetch.min(LIST_SECONDS),
+            stash_timeout: fetch,
+            shutdown_timeout,
+            pre_stop,
+            grace_period: pre_stop.unwrap_or(0) + shutdown_timeout + MARGIN_SECONDS,
+        }
+    }
+}
+
+/// Rounded up, and never 0: the engine takes 0 as "give up at once".
+fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+/// What the engine says when it read its configuration and will not start with it.
+const REFUSALS: [&str; 3] = ["Could not load config file:", "Could not parse log level", "Could not create App:"];
+
+/// What it says in the same words although the place is to blame: a volume, an image without the go command, a file's owner.
+const NOT_THE_CONFIGURATION: [&str; 5] = [
+    "no such file or directory",
+    "executable file not found",
+    "permission denied",
+    "could not check if root directory",
+    "could not create new storage from os fs",
+];
+
+/// Whether a container that ended with this code and these last words refused its configuration, rather than crashed.
+pub fn is_config_refusal(exit_code: i32, message: &str) -> bool {
+    // The refusal is the last thing it says. Lines before may quote requests, and so anybody's words.
+    let last = message.trim_end().lines().last().unwrap_or_default();
+    exit_code == 1
+        && REFUSALS.iter().any(|refusal| last.contains(refusal))
+        && !NOT_THE_CONFIGURATION.iter().any(|cause| last.contains(cause))
+}

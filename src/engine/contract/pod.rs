@@ -1,0 +1,299 @@
+//! The pod template. It passes Pod Security `restricted` and holds every field in the form the API server stores.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{
+        Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
+        HTTPGetAction, KeyToPath, Lifecycle, LifecycleHandler, LocalObjectReference, PersistentVolumeClaimVolumeSource,
+        PodAffinityTerm, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+        SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity as StoredQuantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+
+use super::{
+    CA_DIRECTORY, CA_FILE, CONFIG_DIRECTORY, CONFIG_FILE, CONTAINER, DATA_DIRECTORY, DATA_SUBDIRECTORY, HOME_DIRECTORY,
+    LIVE_PATH, PORT, PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing,
+};
+use crate::{
+    api::{go_proxy::ImagePullPolicy, quantity::Quantity},
+    plan::{
+        object::{REVISION_LABEL, fleet_labels, labels, revision_labels, stored_form::stored_form},
+        validate::{ValidFleet, ValidServiceAccount, ValidStorage},
+    },
+};
+
+/// User and group of the engine, as the image has them, and group of its volumes.
+const USER: i64 = 1000;
+/// Room for git's and go's own small files.
+const HOME_SIZE: Quantity = Quantity::mebibytes(64);
+
+/// The pods of one revision. `revision` is also the name of their ConfigMap.
+pub fn pod_template(fleet: &ValidFleet, revision: &str) -> PodTemplateSpec {
+    let pod = &fleet.engine.pod;
+    let mut labels = labels(fleet);
+    labels.insert(REVISION_LABEL.to_owned(), revision.to_owned());
+    labels.extend(pod.labels.clone());
+    let references = pod.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: some_map(&pod.annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            affinity: affinity(fleet),
+            // The engine never talks to the API server.
+            automount_service_account_token: Some(false),
+            containers: vec![container(fleet)],
+            // A Service called `athens` would otherwise set the engine's port through the environment.
+            enable_service_links: Some(false),
+            image_pull_secrets: Some(references.collect()),
+            node_selector: some_map(&pod.node_selector),
+            priority_class_name: pod.priority_class_name.clone(),
+            security_context: Some(pod_security()),
+            service_account_name: Some(match &fleet.engine.service_account {
+                ValidServiceAccount::Own(_) => fleet.name.engine(),
+                ValidServiceAccount::Existing(name) => name.clone(),
+            }),
+            termination_grace_period_seconds: Some(seconds(Timing::of(fleet).grace_period)),
+            tolerations: Some(pod.tolerations.iter().map(stored_form).collect()),
+            topology_spread_constraints: Some(spread(fleet, revision)),
+            volumes: Some(volumes(fleet, revision)),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+fn container(fleet: &ValidFleet) -> Container {
+    let engine = &fleet.engine;
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(engine.image.clone()),
+        image_pull_policy: Some(
+            match engine.image_pull_policy {
+                ImagePullPolicy::Always => "Always",
+                ImagePullPolicy::IfNotPresent => "IfNotPresent",
+                ImagePullPolicy::Never => "Never",
+            }
+            .to_owned(),
+        ),
+        // Never `command`: that would replace the init.
+        args: Some(vec!["athens-proxy".to_owned(), format!("-config_file={CONFIG_DIRECTORY}/{CONFIG_FILE}")]),
+        env: Some(environment(fleet)),
+        ports: Some(vec![ContainerPort {
+            name: Some(PORT_NAME.to_owned()),
+            container_port: i32::from(PORT),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        resources: Some(resources(fleet)),
+        // Starting takes a moment; a busy node or a slow volume may make it minutes.
+        startup_probe: Some(probe(LIVE_PATH, &Times { period: 1, timeout: 2, failures: 180 })),
+        // Readiness reads the storage. Two misses take the pod out, within the quarter minute.
+        readiness_probe: Some(probe(READY_PATH, &Times { period: 5, timeout: 3, failures: 2 })),
+        // Only a process that hangs for good: killing a busy one would lose its fetches.
+        liveness_probe: Some(probe(LIVE_PATH, &Times { period: 10, timeout: 5, failures: 6 })),
+        lifecycle: Timing::of(fleet).pre_stop.map(|pause| Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: seconds(pause) }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        security_context: Some(container_security()),
+        // Why it ended is then in the pod's status, where the operator reads it.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(mounts(fleet)),
+        ..Container::default()
+    }
+}
+
+/// What the file cannot say. Never an empty value: the engine takes it for a setting.
+fn environment(fleet: &ValidFleet) -> Vec<EnvVar> {
+    let mut variables = vec![("HOME", HOME_DIRECTORY.to_owned())];
+    if fleet.upstream.ca_bundle.is_some() {
+        // The engine itself passes requests on to the checksum database. It reads these once, when it first connects.
+        variables.push(("SSL_CERT_FILE", format!("{CA_DIRECTORY}/{CA_FILE}")));
+        variables.push(("SSL_CERT_DIR", CA_DIRECTORY.to_owned()));
+    }
+    variables
+        .into_iter()
+        .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() })
+        .collect()
+}
+
+fn resources(fleet: &ValidFleet) -> ResourceRequirements {
+    let amounts = |cpu: Option<Quantity>, memory: Quantity| {
+        let amounts = cpu.map(|cpu| ("cpu", cpu)).into_iter().chain([("memory", memory)]);
+        Some(amounts.map(|(name, amount)| (name.to_owned(), stored(amount))).collect())
+    };
+    let engine = &fleet.engine;
+    ResourceRequirements {
+        requests: amounts(Some(engine.cpu_request), engine.memory_request),
+        limits: amounts(engine.cpu_limit, engine.memory_limit),
+        ..ResourceRequirements::default()
+    }
+}
+
+struct Times {
+    period: i32,
+    timeout: i32,
+    failures: i32,
+}
+
+fn probe(path: &str, times: &Times) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(PORT_NAME.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(times.period),
+        timeout_seconds: Some(times.timeout),
+        failure_threshold: Some(times.failures),
+        ..Probe::default()
+    }
+}
+
+fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        // A big volume that has the right owner already is not walked at every start.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+        ..PodSecurityContext::default()
+    }
+}
+
+fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+        read_only_root_filesystem: Some(true),
+        ..SecurityContext::default()
+    }
+}
+
+/// Room for all workers at once. A module's zip and its unpacked form are at most 500 MiB each, so a fetch through a
+/// proxy stays under 1 GiB; a clone from version control is seldom more. 2 GiB on top are for one very large repository and
+/// for questions for versions. It is a bound that protects the node, not a reservation.
+fn scratch_size(fleet: &ValidFleet) -> Quantity {
+    Quantity::gibibytes(2 + u128::from(fleet.engine.fetch_workers.unsigned_abs()))
+}
+
+fn volumes(fleet: &ValidFleet, revision: &str) -> Vec<Volume> {
+    let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
+    let empty = |name: &str, size: Quantity| Volume {
+        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(stored(size)), ..EmptyDirVolumeSource::default() }),
+        ..named(name)
+    };
+    let config = Volume {
+        config_map: Some(ConfigMapVolumeSource { name: revision.to_owned(), ..ConfigMapVolumeSource::default() }),
+        ..named("config")
+    };
+    let mut volumes = vec![config, empty("home", HOME_SIZE), empty("scratch", scratch_size(fleet))];
+    if let ValidStorage::Disk { .. } = fleet.storage {
+        volumes.push(Volume {
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: fleet.name.data(),
+                ..PersistentVolumeClaimVolumeSource::default()
+            }),
+            ..named("data")
+        });
+    }
+    if let Some((name, key)) = &fleet.upstream.ca_bundle {
+        let item = KeyToPath { key: key.clone(), path: CA_FILE.to_owned(), ..KeyToPath::default() };
+        volumes.push(Volume {
+            config_map: Some(ConfigMapVolumeSource {
+                name: name.clone(),
+                items: Some(vec![item]),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..named("ca")
+        });
+    }
+    volumes
+}
+
+fn mounts(fleet: &ValidFleet) -> Vec<VolumeMount> {
+    let at = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        ..VolumeMount::default()
+    };
+    let read_only = |mount: VolumeMount| VolumeMount { read_only: Some(true), ..mount };
+    let mut mounts =
+        vec![read_only(at("config", CONFIG_DIRECTORY)), at("home", HOME_DIRECTORY), at("scratch", SCRATCH_DIRECTORY)];
+    if let ValidStorage::Disk { .. } = fleet.storage {
+        // A directory of its own: the root of a fresh volume may hold what the engine cannot read, such as lost+found.
+        mounts.push(VolumeMount { sub_path: Some(DATA_SUBDIRECTORY.to_owned()), ..at("data", DATA_DIRECTORY) });
+    }
+    if fleet.upstream.ca_bundle.is_some() {
+        mounts.push(read_only(at("ca", CA_DIRECTORY)));
+    }
+    mounts
+}
+
+/// The user's rules, and for a volume with one writer a rule of ours.
+fn affinity(fleet: &ValidFleet) -> Option<Affinity> {
+    let given = fleet.engine.pod.affinity.as_ref().map(stored_form);
+    if fleet.storage.may_overlap() {
+        return given;
+    }
+    let mut affinity = given.unwrap_or_default();
+    affinity
+        .pod_anti_affinity
+        .get_or_insert_default()
+        .required_during_scheduling_ignored_during_execution
+        .get_or_insert_default()
+        .push(alone_on_its_node(fleet));
+    Some(affinity)
+}
+
+/// A volume of one node still lets two pods of that node write it. A pod that is ending counts, so the replacement of one
+/// that somebody deletes waits until the old writer is really gone.
+fn alone_on_its_node(fleet: &ValidFleet) -> PodAffinityTerm {
+    PodAffinityTerm {
+        label_selector: Some(selector(fleet_labels(fleet))),
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        ..PodAffinityTerm::default()
+    }
+}
+
+fn spread(fleet: &ValidFleet, revision: &str) -> Vec<TopologySpreadConstraint> {
+    ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        .map(|key| TopologySpreadConstraint {
+            max_skew: 1,
+            topology_key: key.to_owned(),
+            // A wish, not a demand: a fleet on one node is better than one that waits.
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            label_selector: Some(selector(revision_labels(fleet, revision))),
+            ..TopologySpreadConstraint::default()
+        })
+        .into()
+}
+
+fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}
+
+fn some_map(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    (!map.is_empty()).then(|| map.clone())
+}
+
+fn stored(quantity: Quantity) -> StoredQuantity {
+    StoredQuantity(quantity.to_string())
+}
+
+fn seconds(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
