@@ -1,6 +1,8 @@
 //! The decision: from what was observed to everything that shall be. Pure and synchronous: no client, no runtime, no
 //! clock; `now` is a field of [`Observed`], and the same input gives the same plan.
 
+#[cfg(test)]
+pub mod fixture;
 pub mod object;
 pub mod validate;
 

@@ -37,6 +37,14 @@ impl fmt::Display for FleetName {
     }
 }
 
+#[cfg(test)]
+impl FleetName {
+    /// For fixtures: takes the name as it is.
+    pub fn unchecked(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
 /// One thing that is wrong with a spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

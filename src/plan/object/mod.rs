@@ -2,6 +2,15 @@
 //!
 //! This is the only place that formats a name. One file per kind beside it builds the typed object.
 
+pub mod config_map;
+pub mod controller_revision;
+pub mod deployment;
+pub mod horizontal_pod_autoscaler;
+pub mod network_policy;
+pub mod persistent_volume_claim;
+pub mod pod_disruption_budget;
+pub mod service;
+pub mod service_account;
 pub mod stored_form;
 
 use std::{collections::BTreeMap, fmt::Write as _};

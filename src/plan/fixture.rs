@@ -1,0 +1,224 @@
+//! Fleets and checks that several test modules share.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, from_value, json, to_value};
+
+use super::{
+    StoredRevision,
+    object::{Object, canonicalise},
+    validate::{
+        Checksums, FleetName, Origin, ValidAutoscaling, ValidEngine, ValidFleet, ValidService, ValidServiceAccount,
+        ValidStorage, ValidUpstream,
+    },
+};
+use crate::{
+    api::{
+        go_proxy::{AccessMode, EnginePod, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
+        quantity::Quantity,
+    },
+    engine::{
+        config,
+        contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
+        version::Version,
+    },
+};
+
+/// The fleet of `spec: {}`.
+pub fn smallest() -> ValidFleet {
+    ValidFleet {
+        name: FleetName::unchecked("corp"),
+        namespace: "build".to_owned(),
+        uid: "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001".to_owned(),
+        replicas: 1,
+        engine: ValidEngine {
+            version: Version::NEWEST,
+            image: "registry.example.com/athens:v0.18.1".to_owned(),
+            image_pull_policy: ImagePullPolicy::IfNotPresent,
+            fetch_workers: 10,
+            fetch_timeout: Duration::from_mins(10),
+            log_level: LogLevel::Info,
+            go_env: BTreeMap::from([("GOTOOLCHAIN".to_owned(), "local".to_owned())]),
+            service_account: ValidServiceAccount::Own(BTreeMap::new()),
+            cpu_request: Quantity::milli(250),
+            cpu_limit: None,
+            memory_request: Quantity::mebibytes(512),
+            memory_limit: Quantity::gibibytes(2),
+            pod: EnginePod::default(),
+        },
+        service: ValidService {
+            type_: ServiceType::ClusterIP,
+            annotations: BTreeMap::new(),
+            load_balancer_class: None,
+            load_balancer_source_ranges: Vec::new(),
+        },
+        autoscaling: None,
+        storage: ValidStorage::Disk {
+            size: Quantity::gibibytes(20),
+            class: None,
+            access_mode: AccessMode::ReadWriteOnce,
+            deleted_with_fleet: false,
+        },
+        upstream: ValidUpstream {
+            proxies: Vec::new(),
+            direct: true,
+            checksums: Checksums::Database { name: "sum.golang.org".to_owned(), url: None, key: None },
+            ca_bundle: None,
+        },
+        private_modules: Vec::new(),
+        scale_down_delay: Duration::from_secs(30),
+        revision_history_limit: 5,
+        defaults: Vec::new(),
+    }
+}
+
+/// A fleet that uses every field, some of them in forms that the API server rewrites.
+pub fn richest() -> ValidFleet {
+    let plain = smallest();
+    ValidFleet {
+        engine: rich_engine(plain.engine),
+        service: ValidService {
+            type_: ServiceType::LoadBalancer,
+            annotations: strings([("example.com/pool", "internal")]),
+            load_balancer_class: Some("example.com/internal".to_owned()),
+            load_balancer_source_ranges: vec!["10.0.0.0/8".to_owned()],
+        },
+        autoscaling: Some(ValidAutoscaling {
+            min_replicas: 1,
+            max_replicas: 1,
+            metrics: vec![
+                from_value(json!({ "type": "Pods", "pods": {
+                    "metric": { "name": "requests", "selector": { "matchLabels": {} } },
+                    "target": { "type": "AverageValue", "averageValue": "1000m" },
+                } }))
+                .unwrap(),
+            ],
+        }),
+        storage: ValidStorage::Disk {
+            size: Quantity::mebibytes(1536),
+            class: Some("fast".to_owned()),
+            access_mode: AccessMode::ReadWriteOncePod,
+            deleted_with_fleet: true,
+        },
+        upstream: ValidUpstream {
+            proxies: vec![
+                origin("mirror", "https://mirror.example.com", TryNextOn::NotFound),
+                origin("second", "http://second.example.com:8080/go", TryNextOn::AnyError),
+            ],
+            direct: true,
+            checksums: Checksums::Database {
+                name: "sum.example.com".to_owned(),
+                url: Some("https://sums.example.com:8443/db".to_owned()),
+                key: Some("sum.example.com+0a1b2c3d+AdXHNi1jzJPl4Gn5KZV3Ow==".to_owned()),
+            },
+            ca_bundle: Some(("corp-ca".to_owned(), "ca.crt".to_owned())),
+        },
+        private_modules: vec!["git.example.com/*".to_owned(), "*.internal.example.com".to_owned()],
+        ..plain
+    }
+}
+
+fn rich_engine(plain: ValidEngine) -> ValidEngine {
+    let pod = json!({
+        "nodeSelector": { "example.com/pool": "" },
+        "tolerations": [{ "key": "pool", "operator": "Equal", "value": "1000", "effect": "" }],
+        "affinity": {
+            "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
+                { "weight": 1, "preference": { "matchExpressions": [{ "key": "disk", "operator": "In", "values": ["ssd"] }] } },
+            ] },
+            "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [
+                { "topologyKey": "kubernetes.io/hostname", "labelSelector": { "matchLabels": { "app": "noisy" } }, "namespaces": [] },
+            ] },
+        },
+        "priorityClassName": "builds",
+        "imagePullSecrets": [{ "name": "registry" }],
+        "labels": { "team": "build" },
+        "annotations": { "example.com/note": "text" },
+    });
+    ValidEngine {
+        image_pull_policy: ImagePullPolicy::Always,
+        fetch_workers: 40,
+        fetch_timeout: Duration::from_secs(90),
+        log_level: LogLevel::Debug,
+        go_env: strings([("GODEBUG", "netdns=go,http2client=0"), ("GOTOOLCHAIN", "local")]),
+        service_account: ValidServiceAccount::Own(strings([("example.com/role", "modules")])),
+        cpu_limit: Some(Quantity::milli(2000)),
+        memory_request: Quantity::mebibytes(1536),
+        memory_limit: Quantity::mebibytes(4096),
+        pod: from_value(pod).unwrap(),
+        ..plain
+    }
+}
+
+/// An entry of the origin chain.
+pub fn origin(name: &str, url: &str, try_next_on: TryNextOn) -> Origin {
+    Origin { name: name.to_owned(), url: url.to_owned(), try_next_on }
+}
+
+/// The revision of a fleet under a name, as it would be stored.
+pub fn stored(fleet: &ValidFleet, name: &str) -> StoredRevision {
+    let mut template = to_value(pod_template(fleet, name)).unwrap();
+    canonicalise(&mut template);
+    StoredRevision {
+        inputs: "0123456789abcdef0123456789abcdef".to_owned(),
+        contract: ENGINE_CONTRACT,
+        version: fleet.engine.version.to_string(),
+        may_overlap: fleet.storage.may_overlap(),
+        template,
+        config: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
+        number: 1,
+    }
+}
+
+fn strings<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// Panics unless the object is in the form the API server stores: nothing null or empty that it drops, canonical
+/// quantities, a protocol on every port.
+pub fn assert_as_stored(object: &Object) {
+    check(&object.body, &format!("{:?}", object.kind));
+}
+
+fn check(value: &Value, path: &str) {
+    match value {
+        Value::Null => panic!("{path} is null"),
+        Value::Array(items) => {
+            assert!(!items.is_empty(), "{path} is an empty list");
+            items.iter().enumerate().for_each(|(index, item)| check_item(item, &format!("{path}[{index}]")));
+        }
+        Value::Object(members) => members.iter().for_each(|(name, member)| {
+            let path = format!("{path}.{name}");
+            if matches!(name.as_str(), "requests" | "limits") {
+                member
+                    .as_object()
+                    .unwrap()
+                    .iter()
+                    .for_each(|(name, amount)| check_quantity(amount, &format!("{path}.{name}")));
+            }
+            if matches!(name.as_str(), "sizeLimit" | "averageValue") {
+                check_quantity(member, &path);
+            }
+            if name == "matchLabels" {
+                assert!(member.as_object().is_some_and(|labels| !labels.is_empty()), "{path} is empty");
+            }
+            check(member, &path);
+        }),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn check_item(item: &Value, path: &str) {
+    if path.contains(".ports[") {
+        assert!(item["protocol"].is_string(), "{path} has no protocol");
+    }
+    if path.contains(".env[") {
+        assert!(item["value"].as_str().is_some_and(|text| !text.is_empty()), "{path} has no value");
+    }
+    check(item, path);
+}
+
+fn check_quantity(amount: &Value, path: &str) {
+    let text = amount.as_str().unwrap_or_else(|| panic!("{path} is no text"));
+    assert_eq!(text.parse::<Quantity>().unwrap().to_string(), text, "{path} is not canonical");
+}

@@ -1,0 +1,38 @@
+//! The volume that modules are kept on.
+
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements},
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+
+use super::{Kind, Object, metadata};
+use crate::{
+    api::go_proxy::AccessMode,
+    plan::validate::{ValidFleet, ValidStorage},
+};
+
+/// The claim of a fleet with disk storage. It has an owner only when it shall go with the fleet: without one no garbage
+/// collection can reach it, and a fleet of the same name finds it again.
+pub fn build(fleet: &ValidFleet) -> Option<Object> {
+    let ValidStorage::Disk { size, class, access_mode, deleted_with_fleet } = &fleet.storage else { return None };
+    let name = fleet.name.data();
+    let common = metadata(fleet, &name);
+    let mode = match access_mode {
+        AccessMode::ReadWriteOnce => "ReadWriteOnce",
+        AccessMode::ReadWriteOncePod => "ReadWriteOncePod",
+    };
+    let claim = PersistentVolumeClaim {
+        metadata: ObjectMeta { owner_references: common.owner_references.filter(|_| *deleted_with_fleet), ..common },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec![mode.to_owned()]),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), Quantity(size.to_string()))].into()),
+                ..VolumeResourceRequirements::default()
+            }),
+            storage_class_name: class.clone(),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    };
+    Some(Object::new(Kind::PersistentVolumeClaim, &name, &claim))
+}
