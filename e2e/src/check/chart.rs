@@ -156,6 +156,7 @@ impl Chart<'_> {
             let rendered = document.parse()?;
             let mut bare = rendered.clone();
             strip_added(&mut bare);
+            plain_numbers(&mut bare);
             definitions.push((bare, rendered));
         }
         Ok(definitions)
@@ -211,13 +212,29 @@ fn strip_added(definition: &mut Value) {
     }
 }
 
+/// The same number may be written `1` and `1.0`, and helm's own YAML writer changes the one to the other: both become the integer.
+fn plain_numbers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(plain_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(plain_numbers),
+        Value::Number(number) => {
+            if let Some(plain) = number.to_string().strip_suffix(".0").and_then(|digits| digits.parse::<i64>().ok()) {
+                *value = plain.into();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 fn definition_files(directory: &Path) -> anyhow::Result<Vec<Value>> {
     let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
     let paths: BTreeSet<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     let mut files = Vec::new();
     for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml")) {
         let text = std::fs::read_to_string(path)?;
-        files.push(serde_saphyr::from_str(&text).with_context(|| format!("{} does not parse", path.display()))?);
+        let mut file = serde_saphyr::from_str(&text).with_context(|| format!("{} does not parse", path.display()))?;
+        plain_numbers(&mut file);
+        files.push(file);
     }
     ensure!(!files.is_empty(), "{} holds no definitions", directory.display());
     Ok(files)
@@ -277,7 +294,14 @@ fn documents(render: &str) -> Vec<Document> {
 mod tests {
     use serde_json::json;
 
-    use super::{documents, harmless, strip_added};
+    use super::{documents, harmless, plain_numbers, strip_added};
+
+    #[test]
+    fn a_number_is_the_same_with_and_without_a_fraction_of_nothing() {
+        let mut value = json!({"maximum": 100.0, "items": [0.0, 0.5, -3.0, 7, "1.0"]});
+        plain_numbers(&mut value);
+        assert_eq!(value, json!({"maximum": 100, "items": [0, 0.5, -3, 7, "1.0"]}));
+    }
 
     #[test]
     fn a_render_is_split_at_separators_and_loses_nothing() {
