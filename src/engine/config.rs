@@ -322,3 +322,223 @@ pub fn client_settings(fleet: &ValidFleet) -> ClientSettings {
         goproxy: address,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use toml::{Table, Value};
+
+    use super::*;
+    use crate::plan::fixture::{origin, richest, smallest};
+
+    /// Settings at the top level of the file, as the released sources of v0.18.0 declare them.
+    const SETTINGS: &str = "BasicAuthPass BasicAuthUser CloudRuntime DownloadMode DownloadURL EnablePprof FilterFile \
+        ForceSSL GithubToken GlobalEndpoint GoBinary GoBinaryEnvVars GoEnv GoGetDir GoGetWorkers HGRCPath \
+        HomeTemplatePath IndexType LogFormat LogLevel NETRCPath NetworkMode NoSumPatterns PathPrefix Port PprofPort \
+        ProtocolWorkers RobotsFile ShutdownTimeout SingleFlightType StashTimeout StatsExporter StorageType SumDBs \
+        TLSCertFile TLSKeyFile Timeout TraceExporter TraceExporterURL UnixSocket ValidatorHook";
+    /// What v0.18.1 adds to them.
+    const SINCE_0_18_1: &str = "TraceSamplingFraction";
+
+    fn parsed(fleet: &ValidFleet) -> Table {
+        render(fleet).parse().unwrap()
+    }
+
+    fn go_env(fleet: &ValidFleet) -> Vec<String> {
+        parsed(fleet)["GoBinaryEnvVars"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+    }
+
+    fn texts(value: &Value) -> Vec<&str> {
+        value.as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn file_of_the_smallest_fleet() {
+        insta::assert_snapshot!(render(&smallest()));
+    }
+
+    #[test]
+    fn file_of_the_richest_fleet() {
+        insta::assert_snapshot!(render(&richest()));
+    }
+
+    #[test]
+    fn says_every_setting_that_the_release_has_and_no_other() {
+        for version in Version::ALL {
+            for mut fleet in [smallest(), richest()] {
+                fleet.engine.version = version;
+                let mut known: BTreeSet<&str> = SETTINGS.split_whitespace().collect();
+                if version >= Version::V0_18_1 {
+                    known.insert(SINCE_0_18_1);
+                }
+                let mut file = parsed(&fleet);
+                let storage = file.remove("Storage").unwrap();
+                assert_eq!(file.keys().map(String::as_str).collect::<BTreeSet<_>>(), known, "{version}");
+                assert_eq!(storage.to_string(), r#"{ Disk = { RootPath = "/var/lib/athens" } }"#, "{version}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_has_no_storage_table() {
+        let fleet = ValidFleet { storage: ValidStorage::Memory, ..smallest() };
+        let file = parsed(&fleet);
+        assert_eq!(file["StorageType"].as_str(), Some("memory"));
+        assert!(!file.contains_key("Storage"));
+    }
+
+    #[test]
+    fn chain_spells_when_the_next_origin_is_asked() {
+        use TryNextOn::{AnyError, NotFound};
+        let a = |on| origin("a", "https://a.example.com", on);
+        let b = |on| origin("b", "https://b.example.com/go", on);
+        for (proxies, direct, expected) in [
+            (vec![], true, ""),
+            (vec![a(NotFound)], true, "https://a.example.com,direct"),
+            (vec![a(AnyError)], true, "https://a.example.com|direct"),
+            (vec![a(AnyError)], false, "https://a.example.com"),
+            (vec![a(AnyError), b(NotFound)], true, "https://a.example.com|https://b.example.com/go,direct"),
+            (vec![a(NotFound), b(AnyError)], false, "https://a.example.com,https://b.example.com/go"),
+        ] {
+            let upstream = ValidUpstream { proxies, direct, ..smallest().upstream };
+            assert_eq!(chain(&upstream), expected);
+        }
+    }
+
+    #[test]
+    fn leaves_the_default_chain_to_the_go_command() {
+        let environment = go_env(&smallest());
+        assert!(!environment.iter().any(|variable| variable.starts_with("GOPROXY=")), "{environment:?}");
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a flat table")]
+    fn spells_every_way_to_a_checksum_database() {
+        let fleet = "http://corp.build.svc";
+        let key = "sum.example.com+0a1b2c3d+AdXHNi1jzJPl4Gn5KZV3Ow==";
+        // name, url, key; then GOSUMDB of the fleet, what it passes on to, and GOSUMDB of a client.
+        for (name, url, own_key, direct, origin, client) in [
+            (
+                "sum.golang.org",
+                None,
+                None,
+                "sum.golang.org".to_owned(),
+                "https://sum.golang.org",
+                "sum.golang.org".to_owned(),
+            ),
+            (
+                "sum.golang.org",
+                Some("https://mirror.example.com/sumdb/sum.golang.org"),
+                None,
+                "sum.golang.org https://mirror.example.com/sumdb/sum.golang.org".to_owned(),
+                "https://mirror.example.com",
+                format!("sum.golang.org {fleet}/sumdb/mirror.example.com/sumdb/sum.golang.org"),
+            ),
+            // The go command refuses this name when an address follows it.
+            (
+                "sum.golang.google.cn",
+                None,
+                None,
+                "sum.golang.org https://sum.golang.google.cn".to_owned(),
+                "https://sum.golang.google.cn",
+                format!("sum.golang.org {fleet}/sumdb/sum.golang.google.cn"),
+            ),
+            (
+                "sum.golang.google.cn",
+                Some("https://mirror.example.com:8443"),
+                None,
+                "sum.golang.org https://mirror.example.com:8443".to_owned(),
+                "https://mirror.example.com:8443",
+                format!("sum.golang.org {fleet}/sumdb/mirror.example.com:8443"),
+            ),
+            (
+                "sum.example.com",
+                Some("https://sums.example.com/db"),
+                Some(key),
+                format!("{key} https://sums.example.com/db"),
+                "https://sums.example.com",
+                format!("{key} {fleet}/sumdb/sums.example.com/db"),
+            ),
+        ] {
+            let checksums = Checksums::Database {
+                name: name.to_owned(),
+                url: url.map(str::to_owned),
+                key: own_key.map(str::to_owned),
+            };
+            let upstream = ValidUpstream { checksums, ..smallest().upstream };
+            let fleet = ValidFleet { upstream, ..smallest() };
+            assert!(go_env(&fleet).contains(&format!("GOSUMDB={direct}")), "{name} {url:?}: {:?}", go_env(&fleet));
+            assert_eq!(texts(&parsed(&fleet)["SumDBs"]), [origin]);
+            assert_eq!(client_settings(&fleet).gosumdb, client);
+        }
+    }
+
+    #[test]
+    fn turns_verification_off_everywhere_at_once() {
+        let upstream = ValidUpstream { checksums: Checksums::Disabled, ..smallest().upstream };
+        let fleet = ValidFleet { upstream, ..smallest() };
+        assert!(go_env(&fleet).contains(&"GOSUMDB=off".to_owned()));
+        assert!(texts(&parsed(&fleet)["SumDBs"]).is_empty());
+        assert_eq!(client_settings(&fleet).gosumdb, "off");
+    }
+
+    #[test]
+    fn keeps_private_modules_from_every_public_server() {
+        let fleet = richest();
+        let environment = go_env(&fleet);
+        for key in ["GOPRIVATE", "GONOPROXY", "GONOSUMDB"] {
+            let expected = format!("{key}=git.example.com/*,*.internal.example.com");
+            assert!(environment.contains(&expected), "{environment:?}");
+        }
+        assert_eq!(texts(&parsed(&fleet)["NoSumPatterns"]), ["git.example.com/*", "*.internal.example.com"]);
+        assert_eq!(client_settings(&fleet).gonosumdb, "git.example.com/*,*.internal.example.com");
+    }
+
+    #[test]
+    fn lets_no_module_choose_a_toolchain_unless_told_to() {
+        let mut fleet = smallest();
+        fleet.engine.go_env.clear();
+        assert!(go_env(&fleet).contains(&"GOTOOLCHAIN=local".to_owned()));
+        fleet.engine.go_env.insert("GOTOOLCHAIN".to_owned(), "auto".to_owned());
+        let chosen: Vec<_> = go_env(&fleet).into_iter().filter(|v| v.starts_with("GOTOOLCHAIN=")).collect();
+        assert_eq!(chosen, ["GOTOOLCHAIN=auto"]);
+    }
+
+    #[test]
+    fn no_value_can_smuggle_in_another_variable() {
+        let mut fleet = smallest();
+        fleet.engine.go_env.insert("GODEBUG".to_owned(), "a=1;GOFLAGS=-insecure\nGOSUMDB=off\0".to_owned());
+        let environment = go_env(&fleet);
+        assert!(environment.contains(&"GODEBUG=a=1GOFLAGS=-insecureGOSUMDB=off".to_owned()), "{environment:?}");
+        assert_eq!(environment.iter().filter(|variable| variable.starts_with("GOSUMDB=")).count(), 1);
+    }
+
+    #[test]
+    fn trusts_the_given_authorities_alone() {
+        let environment = go_env(&richest());
+        for expected in [
+            "SSL_CERT_FILE=/etc/goproxy/ca/bundle.crt",
+            "SSL_CERT_DIR=/etc/goproxy/ca",
+            "GIT_SSL_CAINFO=/etc/goproxy/ca/bundle.crt",
+            "GIT_SSL_CAPATH=/etc/goproxy/ca",
+        ] {
+            assert!(environment.contains(&expected.to_owned()), "{environment:?}");
+        }
+        assert!(!go_env(&smallest()).iter().any(|variable| variable.contains("SSL")));
+    }
+
+    #[test]
+    fn hits_have_places_beside_slow_misses() {
+        for workers in [1, 10, 40, 100] {
+            assert!(protocol_workers(workers) >= 3 * workers + 10, "{workers}");
+        }
+    }
+
+    #[test]
+    fn tells_clients_a_name_that_resolves_in_every_cluster() {
+        let client = client_settings(&smallest());
+        assert_eq!(client.goproxy, "http://corp.build.svc");
+        assert_eq!(client.gonosumdb, "");
+    }
+}

@@ -108,3 +108,76 @@ pub fn is_config_refusal(exit_code: i32, message: &str) -> bool {
         && REFUSALS.iter().any(|refusal| last.contains(refusal))
         && !NOT_THE_CONFIGURATION.iter().any(|cause| last.contains(cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{fixture::smallest, validate::ValidStorage};
+
+    fn fetching_at_most(fetch_timeout: Duration, storage: ValidStorage) -> Timing {
+        let mut fleet = ValidFleet { storage, ..smallest() };
+        fleet.engine.fetch_timeout = fetch_timeout;
+        Timing::of(&fleet)
+    }
+
+    #[test]
+    fn nobody_is_killed_within_the_time_a_fetch_may_take() {
+        let disk = smallest().storage;
+        for storage in [ValidStorage::Memory, disk] {
+            for fetch in [Duration::from_secs(10), Duration::from_mins(10), Duration::from_hours(1)] {
+                let timing = fetching_at_most(fetch, storage.clone());
+                assert_eq!(timing.stash_timeout, fetch.as_secs());
+                assert!(timing.shutdown_timeout > timing.stash_timeout, "{timing:?}");
+                let needed = timing.pre_stop.unwrap_or(0) + timing.shutdown_timeout;
+                assert!(timing.grace_period > needed, "{timing:?}");
+                assert!(timing.storage_timeout <= timing.stash_timeout, "{timing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_writer_does_not_pause_before_it_stops() {
+        let fetch = Duration::from_mins(10);
+        assert_eq!(fetching_at_most(fetch, smallest().storage).pre_stop, None);
+        assert_eq!(fetching_at_most(fetch, ValidStorage::Memory).pre_stop, Some(5));
+    }
+
+    #[test]
+    fn part_of_a_second_counts_as_one() {
+        assert_eq!(fetching_at_most(Duration::from_millis(10_001), ValidStorage::Memory).stash_timeout, 11);
+        assert_eq!(fetching_at_most(Duration::ZERO, ValidStorage::Memory).stash_timeout, 1);
+    }
+
+    /// Last words of real runs of v0.18.1.
+    #[test]
+    fn tells_a_refused_configuration_from_other_ends() {
+        let json = |text: &str| format!(r#"{{"time":"2026-11-21T10:55:20Z","level":"ERROR","msg":"{text}"}}"#);
+        for refused in [
+            r#"2026/11/21 10:55:20 Could not load config file: storage type "bogus" is unknown"#.to_owned(),
+            "2026/11/21 10:55:20 Could not load config file: toml: line 1: expected '.' or '=', but got '\\n' instead\n".to_owned(),
+            r#"2026/11/21 10:55:20 Could not parse log level "x": not a valid log level: "x""#.to_owned(),
+            "{\"level\":\"INFO\",\"msg\":\"starts\"}\n".to_owned()
+                + &json("Could not create App: adding proxy routes: sumdb: http://a must have an https scheme"),
+            json("Could not create App: adding proxy routes: incorrect env format: A"),
+        ] {
+            assert!(is_config_refusal(1, &refused), "{refused}");
+            assert!(!is_config_refusal(137, &refused), "killed: {refused}");
+        }
+        for other in [
+            "2026/11/21 10:55:20 Could not load config file: open /config/config.toml: no such file or directory"
+                .to_owned(),
+            json("Could not create App: adding proxy routes: exec: \\\"go\\\": executable file not found in $PATH"),
+            json(
+                "Could not create App: getting storage configuration: could not create new storage from os fs (root directory `/x` does not exist)",
+            ),
+            json("Could not listen on TCP port \\\":3000\\\": listen tcp :3000: bind: address already in use"),
+            json("Could not shut down server: context deadline exceeded"),
+            json("Could not create App: quoted by a request")
+                + "\n"
+                + &json("Could not shut down server: context deadline exceeded"),
+            String::new(),
+        ] {
+            assert!(!is_config_refusal(1, &other), "{other}");
+        }
+    }
+}

@@ -36,13 +36,13 @@ const HOME_SIZE: Quantity = Quantity::mebibytes(64);
 /// The pods of one revision. `revision` is also the name of their ConfigMap.
 pub fn pod_template(fleet: &ValidFleet, revision: &str) -> PodTemplateSpec {
     let pod = &fleet.engine.pod;
-    let mut labels = labels(fleet);
-    labels.insert(REVISION_LABEL.to_owned(), revision.to_owned());
-    labels.extend(pod.labels.clone());
+    let mut all_labels = pod.labels.clone();
+    all_labels.extend(labels(fleet));
+    all_labels.insert(REVISION_LABEL.to_owned(), revision.to_owned());
     let references = pod.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(labels),
+            labels: Some(all_labels),
             annotations: some_map(&pod.annotations),
             ..ObjectMeta::default()
         }),
@@ -296,4 +296,136 @@ fn stored(quantity: Quantity) -> StoredQuantity {
 
 fn seconds(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::plan::fixture::{richest, smallest, stored as stored_revision};
+
+    fn template(fleet: &ValidFleet) -> Value {
+        stored_revision(fleet, "corp-0123456789").template
+    }
+
+    fn pretty(fleet: &ValidFleet) -> String {
+        serde_json::to_string_pretty(&template(fleet)).unwrap()
+    }
+
+    fn in_memory() -> ValidFleet {
+        ValidFleet { storage: ValidStorage::Memory, ..smallest() }
+    }
+
+    fn container_of(template: &Value) -> &Value {
+        &template["spec"]["containers"][0]
+    }
+
+    #[test]
+    fn pod_of_the_smallest_fleet() {
+        insta::assert_snapshot!(pretty(&smallest()));
+    }
+
+    #[test]
+    fn pod_of_the_richest_fleet() {
+        insta::assert_snapshot!(pretty(&richest()));
+    }
+
+    #[test]
+    fn keeps_what_the_engine_needs_of_its_pod() {
+        for fleet in [smallest(), richest(), in_memory()] {
+            let template = template(&fleet);
+            let container = container_of(&template);
+            assert!(container["command"].is_null(), "the image's init must stay");
+            assert_eq!(container["args"][1], "-config_file=/config/config.toml");
+            assert_eq!(template["spec"]["enableServiceLinks"], false);
+            assert_eq!(template["spec"]["automountServiceAccountToken"], false);
+            assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError");
+            assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+            assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
+        }
+    }
+
+    /// What the profile `restricted` of Pod Security asks for, item by item.
+    #[test]
+    fn passes_pod_security_restricted() {
+        for fleet in [smallest(), richest(), in_memory()] {
+            let template = template(&fleet);
+            let pod = &template["spec"];
+            let allowed = ["configMap", "emptyDir", "persistentVolumeClaim"];
+            for volume in pod["volumes"].as_array().unwrap() {
+                let kind = volume.as_object().unwrap().keys().find(|key| *key != "name").unwrap();
+                assert!(allowed.contains(&kind.as_str()), "{kind}");
+            }
+            for forbidden in ["hostNetwork", "hostPID", "hostIPC"] {
+                assert!(pod[forbidden].is_null());
+            }
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+            assert_eq!(pod["securityContext"]["runAsUser"], USER);
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+            let security = &container_of(&template)["securityContext"];
+            assert_eq!(security["allowPrivilegeEscalation"], false);
+            assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+            assert_eq!(security["readOnlyRootFilesystem"], true);
+        }
+    }
+
+    #[test]
+    fn every_place_that_is_written_is_mounted_and_bounded() {
+        for (workers, size) in [(1, "3Gi"), (10, "12Gi"), (100, "102Gi")] {
+            let mut fleet = in_memory();
+            fleet.engine.fetch_workers = workers;
+            let template = template(&fleet);
+            let volumes = template["spec"]["volumes"].as_array().unwrap();
+            let scratch = volumes.iter().find(|volume| volume["name"] == "scratch").unwrap();
+            assert_eq!(scratch["emptyDir"]["sizeLimit"], size);
+            let mounts = container_of(&template)["volumeMounts"].as_array().unwrap();
+            let at = |path: &str| mounts.iter().find(|mount| mount["mountPath"] == path).unwrap();
+            assert_eq!(at("/tmp")["name"], "scratch");
+            assert_eq!(at("/home/athens")["name"], "home");
+            assert_eq!(container_of(&template)["env"][0]["value"], "/home/athens");
+        }
+    }
+
+    #[test]
+    fn modules_get_a_directory_of_their_own_on_the_volume() {
+        let template = template(&smallest());
+        let mounts = container_of(&template)["volumeMounts"].as_array().unwrap();
+        let data = mounts.iter().find(|mount| mount["name"] == "data").unwrap();
+        assert_eq!((&data["mountPath"], &data["subPath"]), (&"/var/lib/athens".into(), &"modules".into()));
+    }
+
+    #[test]
+    fn bundle_is_mounted_as_a_directory_so_that_updates_arrive() {
+        let template = template(&richest());
+        let mounts = container_of(&template)["volumeMounts"].as_array().unwrap();
+        let bundle = mounts.iter().find(|mount| mount["name"] == "ca").unwrap();
+        assert_eq!(bundle["mountPath"], CA_DIRECTORY);
+        assert!(bundle["subPath"].is_null());
+    }
+
+    #[test]
+    fn a_second_writer_cannot_be_placed_beside_the_first() {
+        let ours = serde_json::json!({
+            "labelSelector": { "matchLabels": { "goproxy.rs/fleet": "corp" } },
+            "topologyKey": "kubernetes.io/hostname",
+        });
+        for (fleet, count) in [(smallest(), 1), (richest(), 2)] {
+            let template = template(&fleet);
+            assert_eq!(template["metadata"]["labels"]["goproxy.rs/fleet"], "corp");
+            let rules =
+                &template["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+            let rules = rules.as_array().unwrap();
+            assert_eq!(rules.len(), count, "the user's own rules stay");
+            assert!(rules.contains(&ours), "{rules:?}");
+        }
+        assert!(template(&in_memory())["spec"]["affinity"].is_null());
+    }
+
+    #[test]
+    fn labels_of_the_operator_win() {
+        let mut fleet = smallest();
+        fleet.engine.pod.labels.insert(REVISION_LABEL.to_owned(), "forged".to_owned());
+        assert_eq!(template(&fleet)["metadata"]["labels"][REVISION_LABEL], "corp-0123456789");
+    }
 }

@@ -293,3 +293,6 @@ pub fn revision_metadata(fleet: &ValidFleet, revision: &str) -> ObjectMeta {
     metadata.labels.get_or_insert_default().insert(REVISION_LABEL.to_owned(), revision.to_owned());
     metadata
 }
+
+#[cfg(test)]
+mod tests;
