@@ -1,9 +1,14 @@
 //! The decision: from what was observed to everything that shall be. Pure and synchronous: no client, no runtime, no
 //! clock; `now` is a field of [`Observed`], and the same input gives the same plan.
 
+mod assemble;
 #[cfg(test)]
 pub mod fixture;
+pub mod health;
 pub mod object;
+pub mod report;
+pub mod revision;
+pub mod rollout;
 pub mod validate;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,13 +16,110 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::{
-    condition::Reason,
-    go_proxy::GoProxy,
-    status::{RegionState, RevisionStatus, RolloutStatus},
-};
+use crate::api::{condition::Reason, go_proxy::GoProxy};
+use assemble::deployment_of;
 use object::{Fingerprint, Kind, Object};
-use validate::{Refusal, Settings, ValidFleet};
+use report::{Report, Verdict, report};
+use revision::Revision;
+use rollout::{Decision, World};
+use validate::{Settings, validate};
+
+/// Name of the only region of a fleet that names none.
+pub const DEFAULT_REGION: &str = "default";
+
+/// Decides everything: what shall exist, the one step taken, what to report and when to look again.
+pub fn plan(observed: &Observed) -> Plan {
+    let fleet = &observed.fleet;
+    let stored = revision::stored(&observed.children);
+    if fleet.metadata.deletion_timestamp.is_some() {
+        return hands_off(observed, &stored, Verdict::Deleting);
+    }
+    if fleet.spec.suspend {
+        return hands_off(observed, &stored, Verdict::Suspended);
+    }
+    let valid = match validate(fleet, &observed.settings, revision::pinned_version(&stored)) {
+        Ok(valid) => valid,
+        Err(refusals) => return hands_off(observed, &stored, Verdict::Refused(refusals)),
+    };
+    let wanted = revision::wanted(&fleet.spec, &valid, &stored);
+    let (served, moved_at) = served_by(&observed.children, &valid.name.to_string());
+    // A selector that names no revision of ours serves nobody: the next plan is as good as the first.
+    let stable = served.filter(|name| stored.contains_key(*name));
+    let from = stable.and_then(|name| stored.get(name));
+    let must_wait_for_slot =
+        !observed.contract_slot && from.is_some_and(|from| revision::only_contract_differs(from, &wanted.stored));
+    let decision = rollout::decide(&World {
+        wanted: &wanted.name,
+        stable,
+        moved_at,
+        may_overlap: wanted.stored.may_overlap && may_overlap(observed, stable, &stored),
+        must_wait_for_slot,
+        replicas: valid.replicas,
+        scale_down_delay: valid.scale_down_delay,
+        deployments: deployments(&observed.children),
+        pods: &observed.pods,
+        now: observed.now,
+    });
+    let rendered = (!must_wait_for_slot).then_some(&wanted);
+    let kept = assemble::kept_revisions(observed, &valid, rendered, &decision, &stored);
+    let objects = assemble::objects(observed, &valid, &kept, &decision);
+    let prune = assemble::prune(observed, &valid, &objects);
+    let transition = transition(observed, stable, &wanted, &decision);
+    let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
+    let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
+    Plan { targets: vec![TargetPlan { target, objects, prune }], transition, report, again_at: decision.again_at }
+}
+
+/// A plan that touches nothing: it only reports what runs.
+fn hands_off(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>, verdict: Verdict) -> Plan {
+    let name = observed.fleet.metadata.name.clone().unwrap_or_default();
+    let serving = served_by(&observed.children, &name).0.unwrap_or_default().to_owned();
+    let report = report(observed, stored, None, &serving, verdict);
+    Plan { targets: Vec::new(), transition: None, report, again_at: None }
+}
+
+/// The revision that the client Service leads to, and since when.
+fn served_by<'a>(children: &'a Children, service: &str) -> (Option<&'a str>, Option<Timestamp>) {
+    match children.get(&(Kind::Service, service.to_owned())) {
+        Some(Child { detail: Detail::Service { revision, moved_at }, .. }) => (revision.as_deref(), *moved_at),
+        _ => (None, None),
+    }
+}
+
+/// Whether everything that runs, or that clients get, keeps off shared storage. A revision whose text is lost counts as a writer.
+fn may_overlap(observed: &Observed, stable: Option<&str>, stored: &BTreeMap<String, Arc<StoredRevision>>) -> bool {
+    let running = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 || view.current > 0);
+    let mut in_use =
+        running.map(|(name, _)| name).chain(observed.pods.iter().map(|pod| pod.revision.as_str())).chain(stable);
+    in_use.all(|name| stored.get(name).is_some_and(|revision| revision.may_overlap))
+}
+
+fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
+    children
+        .iter()
+        .filter_map(|((_, name), child)| match &child.detail {
+            Detail::Deployment(view) => Some((name.as_str(), view)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The step that this plan takes, for the event. At most one.
+fn transition(observed: &Observed, stable: Option<&str>, wanted: &Revision, decision: &Decision) -> Option<Transition> {
+    if let Some(from) = stable.filter(|from| *from != decision.serve) {
+        return Some(Transition::Moved { from: from.to_owned(), to: decision.serve.clone() });
+    }
+    let exists = |name: &str| deployment_of(&observed.children, name).is_some();
+    if decision.scale.contains_key(&wanted.name) && !exists(&wanted.name) {
+        return Some(Transition::Started { revision: wanted.name.clone() });
+    }
+    let revisions: Vec<_> = deployments(&observed.children)
+        .into_iter()
+        .filter(|(name, view)| view.replicas > 0 && decision.scale.get(*name).copied().unwrap_or(0) == 0)
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    (!revisions.is_empty()).then_some(Transition::ScaledDown { revisions })
+}
 
 /// Everything that a plan may depend on: one snapshot, stale by nature.
 #[derive(Clone, Debug)]
@@ -219,38 +321,4 @@ pub struct Plan {
     pub report: Report,
     /// When to look again even if nothing is heard.
     pub again_at: Option<Timestamp>,
-}
-
-/// What the plan found: all that the status says comes from here.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    /// Whether the fleet could be judged.
-    pub verdict: Verdict,
-    /// The region's state.
-    pub state: RegionState,
-    /// The revisions that have or get pods.
-    pub revisions: Vec<RevisionStatus>,
-    /// The change under way.
-    pub rollout: Option<RolloutStatus>,
-    /// Name of the revision that clients get.
-    pub stable: Option<String>,
-    /// Pods of it.
-    pub replicas: i32,
-    /// Ready ones.
-    pub ready: i32,
-    /// Why clients are not served, or a next revision does not start.
-    pub trouble: Option<Obstacle>,
-}
-
-/// What became of the spec.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// It was built.
-    Planned(Box<ValidFleet>),
-    /// It was refused; the last good state goes on.
-    Refused(Vec<Refusal>),
-    /// The fleet is suspended.
-    Suspended,
-    /// The fleet is being deleted; its children follow by garbage collection.
-    Deleting,
 }

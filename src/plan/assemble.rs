@@ -1,0 +1,126 @@
+//! From a decision to the objects of a target: all that shall exist, and what shall no longer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    Child, Children, Detail, Observed, Prune, StoredRevision,
+    object::{
+        Kind, Object, Precondition, config_map, controller_revision, deployment, horizontal_pod_autoscaler,
+        network_policy, persistent_volume_claim, pod_disruption_budget, service, service_account,
+    },
+    revision::Revision,
+    rollout::Decision,
+    validate::ValidFleet,
+};
+
+/// The revisions that stay: the wanted one, what clients get, whatever has pods, and the newest of the others to go back to.
+pub fn kept_revisions(
+    observed: &Observed,
+    fleet: &ValidFleet,
+    wanted: Option<&Revision>,
+    decision: &Decision,
+    stored: &BTreeMap<String, Arc<StoredRevision>>,
+) -> BTreeMap<String, Arc<StoredRevision>> {
+    let mut kept = BTreeMap::new();
+    let mut spare: Vec<_> = Vec::new();
+    for (name, revision) in stored {
+        let has_pods = observed.pods.iter().any(|pod| pod.revision == *name)
+            || deployment_of(&observed.children, name).is_some_and(|view| view.replicas > 0 || view.current > 0);
+        if *name == decision.serve || decision.scale.contains_key(name) || has_pods {
+            kept.insert(name.clone(), revision.clone());
+        } else {
+            spare.push((revision.number, name.clone(), revision.clone()));
+        }
+    }
+    spare.sort_by_key(|(number, ..)| std::cmp::Reverse(*number));
+    kept.extend(spare.into_iter().take(fleet.revision_history_limit).map(|(_, name, revision)| (name, revision)));
+    kept.extend(wanted.map(|wanted| (wanted.name.clone(), wanted.stored.clone())));
+    kept
+}
+
+/// Everything that shall exist, in apply order.
+pub fn objects(
+    observed: &Observed,
+    fleet: &ValidFleet,
+    kept: &BTreeMap<String, Arc<StoredRevision>>,
+    decision: &Decision,
+) -> Vec<Object> {
+    let children = &observed.children;
+    let mut objects: Vec<Object> = Vec::with_capacity(6 + 3 * kept.len());
+    for (name, stored) in kept {
+        objects.push(controller_revision::build(fleet, name, stored));
+        objects.push(config_map::build(fleet, name, stored));
+        let replicas = decision.scale.get(name).copied().unwrap_or(0);
+        let object = deployment::build(fleet, name, stored, replicas);
+        objects.push(object.only_if(deployment_fence(children, name, replicas, decision)));
+    }
+    objects.extend(service_account::build(fleet));
+    objects.push(network_policy::build(fleet));
+    objects.extend(persistent_volume_claim::build(fleet));
+    let moved = service::build(fleet, &decision.serve, decision.moved_at);
+    objects.push(moved.only_if(service_fence(children, fleet, decision)));
+    objects.push(pod_disruption_budget::build(fleet));
+    objects.extend(horizontal_pod_autoscaler::build(fleet));
+    objects.sort_by(|left, right| (left.kind, &left.name).cmp(&(right.kind, &right.name)));
+    objects
+}
+
+/// Scaling to 0 and starting on a volume are transitions; any other write of a Deployment may be repeated freely.
+fn deployment_fence(children: &Children, name: &str, replicas: i32, decision: &Decision) -> Precondition {
+    let child = children.get(&(Kind::Deployment, name.to_owned()));
+    let running = deployment_of(children, name).map_or(0, |view| view.replicas);
+    if decision.alone && replicas > 0 {
+        return Precondition::NoPodsOutside { revision: name.to_owned() };
+    }
+    match child {
+        Some(child) if replicas == 0 && running > 0 => unchanged(child),
+        _ => Precondition::None,
+    }
+}
+
+fn service_fence(children: &Children, fleet: &ValidFleet, decision: &Decision) -> Precondition {
+    match children.get(&(Kind::Service, fleet.name.service().to_owned())) {
+        Some(child @ Child { detail: Detail::Service { revision: Some(from), .. }, .. }) if *from != decision.serve => {
+            unchanged(child)
+        }
+        _ => Precondition::None,
+    }
+}
+
+fn unchanged(child: &Child) -> Precondition {
+    Precondition::Unchanged { resource_version: child.resource_version.clone() }
+}
+
+/// Our own children that are not desired any more, dependants first. Volumes are never among them.
+pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object]) -> Vec<Prune> {
+    let desired: BTreeSet<_> = objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
+    let mut prune: Vec<_> = observed
+        .children
+        .iter()
+        .filter(|((kind, name), child)| {
+            *kind != Kind::PersistentVolumeClaim
+                && !child.deleting
+                && child.owner_uid.as_deref() == Some(fleet.uid.as_str())
+                && !desired.contains(&(*kind, name.as_str()))
+        })
+        .map(|((kind, name), child)| Prune {
+            kind: *kind,
+            name: name.clone(),
+            uid: child.uid.clone(),
+            resource_version: child.resource_version.clone(),
+        })
+        .collect();
+    prune.reverse();
+    prune
+}
+
+/// What is known of a revision's Deployment.
+pub fn deployment_of<'a>(children: &'a Children, name: &str) -> Option<&'a super::DeploymentView> {
+    match children.get(&(Kind::Deployment, name.to_owned())) {
+        Some(Child { detail: Detail::Deployment(view), .. }) => Some(view),
+        _ => None,
+    }
+}

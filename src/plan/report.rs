@@ -1,0 +1,123 @@
+//! What the plan found. All that the status and the events say comes from here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    DeploymentView, Observed, Obstacle, StoredRevision,
+    assemble::deployment_of,
+    health,
+    rollout::Decision,
+    served_by,
+    validate::{Refusal, ValidFleet},
+};
+use crate::api::status::{RegionState, RevisionRole, RevisionStatus, RolloutStatus};
+
+/// What the plan found: all that the status says comes from here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Whether the fleet could be judged.
+    pub verdict: Verdict,
+    /// The region's state.
+    pub state: RegionState,
+    /// The revisions that have or get pods.
+    pub revisions: Vec<RevisionStatus>,
+    /// The change under way.
+    pub rollout: Option<RolloutStatus>,
+    /// Name of the revision that clients get.
+    pub stable: Option<String>,
+    /// Pods of it.
+    pub replicas: i32,
+    /// Ready ones.
+    pub ready: i32,
+    /// Why clients are not served, or a next revision does not start.
+    pub trouble: Option<Obstacle>,
+}
+
+/// What became of the spec.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It was built.
+    Planned(Box<ValidFleet>),
+    /// It was refused; the last good state goes on.
+    Refused(Vec<Refusal>),
+    /// The fleet is suspended.
+    Suspended,
+    /// The fleet is being deleted; its children follow by garbage collection.
+    Deleting,
+}
+
+/// Gathers the report.
+pub fn report(
+    observed: &Observed,
+    kept: &BTreeMap<String, Arc<StoredRevision>>,
+    decision: Option<&Decision>,
+    wanted: &str,
+    verdict: Verdict,
+) -> Report {
+    let name = observed.fleet.metadata.name.as_deref().unwrap_or_default();
+    let stable = decision.map(|decision| decision.serve.as_str()).or(served_by(&observed.children, name).0);
+    let serving = stable.map(|stable| view(observed, stable)).unwrap_or_default();
+    let trouble = trouble(observed, &verdict, wanted, stable.filter(|_| serving.ready == 0));
+    let state = if serving.ready > 0 {
+        RegionState::Healthy
+    } else if observed.fleet.spec.replicas == 0 {
+        RegionState::Stopped
+    } else if trouble.is_some() {
+        RegionState::Unavailable
+    } else {
+        RegionState::Progressing
+    };
+    Report {
+        verdict,
+        state,
+        revisions: revisions(observed, kept, stable, wanted),
+        rollout: decision.and_then(|decision| decision.rollout.clone()),
+        stable: stable.map(str::to_owned),
+        replicas: serving.current,
+        ready: serving.ready,
+        trouble,
+    }
+}
+
+fn view(observed: &Observed, revision: &str) -> DeploymentView {
+    deployment_of(&observed.children, revision).cloned().unwrap_or_default()
+}
+
+/// A refused write comes first; then what keeps the wanted revision down; then what keeps clients from being served.
+fn trouble(observed: &Observed, verdict: &Verdict, wanted: &str, down: Option<&str>) -> Option<Obstacle> {
+    if let Some(obstacle) = observed.obstacles.first() {
+        return Some(obstacle.clone());
+    }
+    if observed.fleet.spec.replicas == 0 {
+        return None;
+    }
+    let valid = match verdict {
+        Verdict::Planned(valid) => Some(valid.as_ref()),
+        Verdict::Refused(_) | Verdict::Suspended | Verdict::Deleting => None,
+    };
+    health::trouble(observed, valid, wanted)
+        .or_else(|| down.filter(|down| *down != wanted).and_then(|down| health::trouble(observed, valid, down)))
+}
+
+/// The revisions that have or get pods.
+fn revisions(
+    observed: &Observed,
+    kept: &BTreeMap<String, Arc<StoredRevision>>,
+    stable: Option<&str>,
+    wanted: &str,
+) -> Vec<RevisionStatus> {
+    let status = |(name, stored): (&String, &Arc<StoredRevision>)| {
+        let live = view(observed, name);
+        let role = if Some(name.as_str()) == stable {
+            RevisionRole::Stable
+        } else if name == wanted {
+            RevisionRole::Next
+        } else if live.replicas > 0 || live.current > 0 {
+            RevisionRole::Old
+        } else {
+            return None;
+        };
+        Some(RevisionStatus { name: name.clone(), role, version: stored.version.clone(), ready: live.ready })
+    };
+    kept.iter().filter_map(status).collect()
+}

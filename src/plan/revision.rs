@@ -1,0 +1,109 @@
+//! Revisions: what the engine's pods are made of, rendered once and stored as a `ControllerRevision`.
+//!
+//! Identity is a digest of what the *user* said that reaches the pods, plus the contract number. Defaults that this
+//! operator resolves are not part of it: an operator with another default, or a builder that adds a label, finds the
+//! stored revision again and restarts nothing. They are resolved when a revision is rendered, and stay with it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+
+use super::{
+    Child, Children, Detail, StoredRevision,
+    object::{Kind, canonicalise, short_hash},
+    validate::{ValidFleet, ValidStorage},
+};
+use crate::{
+    api::go_proxy::GoProxySpec,
+    engine::{
+        config,
+        contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
+        version::Version,
+    },
+};
+
+/// Digits of the digest in a revision's name: 40 bits, for at most some dozens of revisions of one fleet.
+const NAME_DIGITS: usize = 10;
+
+/// A revision under its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// Name of its ControllerRevision, Deployment and ConfigMap.
+    pub name: String,
+    /// Its content.
+    pub stored: Arc<StoredRevision>,
+}
+
+/// Digest of the inputs that reach the pods.
+pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
+    let mut engine = serde_json::to_value(&spec.engine).expect("a spec is plain data");
+    if let Value::Object(members) = &mut engine {
+        // The version in force counts, whether it was named or pinned: naming the pinned one changes nothing.
+        members.remove("version");
+        // Annotations are on the ServiceAccount, not in the pod.
+        if let Some(Value::Object(account)) = members.get_mut("serviceAccount") {
+            account.remove("annotations");
+        }
+        members.retain(|_, member| member.as_object().is_none_or(|object| !object.is_empty()));
+    }
+    let mut inputs = json!({
+        "version": fleet.engine.version.as_str(),
+        "engine": engine,
+        "upstream": spec.upstream,
+        "private": spec.private,
+        "storage": match fleet.storage { ValidStorage::Memory => "memory", ValidStorage::Disk { .. } => "disk" },
+    });
+    canonicalise(&mut inputs);
+    if let Value::Object(members) = &mut inputs {
+        members.retain(|_, member| member.as_object().is_none_or(|object| !object.is_empty()));
+    }
+    short_hash(&inputs.to_string(), 32)
+}
+
+/// The revisions that are stored, by name.
+pub fn stored(children: &Children) -> BTreeMap<String, Arc<StoredRevision>> {
+    children
+        .iter()
+        .filter_map(|((kind, name), child)| match (kind, child) {
+            (Kind::ControllerRevision, Child { detail: Detail::Revision(stored), deleting: false, .. }) => {
+                Some((name.clone(), stored.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// The version that a fleet without one in its spec keeps: that of its newest revision.
+pub fn pinned_version(stored: &BTreeMap<String, Arc<StoredRevision>>) -> Option<Version> {
+    stored.values().max_by_key(|revision| revision.number).and_then(|revision| Version::parse(&revision.version))
+}
+
+/// The revision that the spec asks for: the stored one if these inputs were rendered before, else a new one.
+pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, Arc<StoredRevision>>) -> Revision {
+    let inputs = inputs_digest(spec, fleet);
+    let name = fleet.name.revision(&short_hash(&format!("{inputs}/{ENGINE_CONTRACT}"), NAME_DIGITS));
+    let stored = stored.get(&name).cloned().unwrap_or_else(|| {
+        let newest = stored.values().map(|revision| revision.number).max().unwrap_or(0);
+        Arc::new(StoredRevision {
+            inputs,
+            contract: ENGINE_CONTRACT,
+            version: fleet.engine.version.to_string(),
+            may_overlap: fleet.storage.may_overlap(),
+            template: render_template(fleet, &name),
+            config: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
+            number: newest + 1,
+        })
+    });
+    Revision { name, stored }
+}
+
+fn render_template(fleet: &ValidFleet, name: &str) -> Value {
+    let mut template = serde_json::to_value(pod_template(fleet, name)).expect("a pod template is plain data");
+    canonicalise(&mut template);
+    template
+}
+
+/// Whether going from one revision to the other is only asked for by a newer operator, not by the user.
+pub fn only_contract_differs(from: &StoredRevision, to: &StoredRevision) -> bool {
+    from.inputs == to.inputs && from.contract < to.contract
+}

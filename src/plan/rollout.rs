@@ -1,0 +1,280 @@
+//! All-at-once rollout: the next revision becomes available, then clients move to it in one patch, then the old one ends.
+//! Where storage has one writer, the old one ends first and no two revisions ever have pods at the same time.
+//!
+//! Nothing is remembered in status. Which revision clients get, and since when, is read from the Service's selector and
+//! annotation; what runs, from the Deployments. So a plan can be made again from any crash in between.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{DeploymentView, Pod};
+use crate::api::status::{RolloutPhase, RolloutStatus, WaitingFor, WaitingReason};
+
+/// What the decision looks at.
+#[derive(Clone, Debug)]
+pub struct World<'a> {
+    /// The revision that the spec asks for.
+    pub wanted: &'a str,
+    /// The revision that clients get, from the Service's selector. `None`: there is no Service yet.
+    pub stable: Option<&'a str>,
+    /// When clients were moved to it.
+    pub moved_at: Option<Timestamp>,
+    /// Whether pods of the stable and the wanted revision may run at the same time.
+    pub may_overlap: bool,
+    /// Whether the change is only asked for by a newer operator and must wait for its turn.
+    pub must_wait_for_slot: bool,
+    /// Pods wanted.
+    pub replicas: i32,
+    /// How long the old revision stays after clients moved.
+    pub scale_down_delay: Duration,
+    /// The Deployments that exist, by revision.
+    pub deployments: BTreeMap<&'a str, &'a DeploymentView>,
+    /// All pods of the fleet.
+    pub pods: &'a [Pod],
+    /// The instant.
+    pub now: Timestamp,
+}
+
+/// What shall be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The revision that clients shall get.
+    pub serve: String,
+    /// The moved-at annotation to write.
+    pub moved_at: Option<Timestamp>,
+    /// Pods per revision. A revision that is not named here keeps its Deployment at 0.
+    pub scale: BTreeMap<String, i32>,
+    /// Set when the wanted revision starts on storage that others may have written to until now: their pods must be
+    /// proved gone at the moment of the write.
+    pub alone: bool,
+    /// What is under way.
+    pub rollout: Option<RolloutStatus>,
+    /// When to look again.
+    pub again_at: Option<Timestamp>,
+}
+
+/// Decides one step.
+pub fn decide(world: &World<'_>) -> Decision {
+    let target = match world.stable {
+        Some(stable) if world.must_wait_for_slot => stable,
+        _ => world.wanted,
+    };
+    let mut decision = if world.may_overlap { beside(world, target) } else { alone(world, target) };
+    if target != world.wanted {
+        decision.rollout = Some(waiting(RolloutPhase::Starting, WaitingReason::RolloutSlot, None));
+    }
+    decision
+}
+
+/// Old and new may run side by side: nothing is taken away before its replacement serves.
+fn beside(world: &World<'_>, target: &str) -> Decision {
+    let serves_target = world.stable.is_none_or(|stable| stable == target);
+    let move_now = !serves_target && is_available(world, target);
+    let moved_at = if move_now { Some(world.now) } else { world.moved_at };
+    let serve = if serves_target || move_now { target } else { world.stable.unwrap_or(target) };
+    let mut scale = BTreeMap::from([(target.to_owned(), world.replicas), (serve.to_owned(), world.replicas)]);
+
+    let drained_at = moved_at.and_then(|moved| moved.checked_add(world.scale_down_delay).ok());
+    let draining = drained_at.is_some_and(|end| world.now < end);
+    let old = others(world, target).filter(|name| *name != serve);
+    let mut kept_old = false;
+    for name in old {
+        // Only what clients were just moved away from is kept, and that is what still has its pods.
+        let running = world.deployments.get(name).map_or(0, |deployment| deployment.replicas);
+        let was_serving = draining && serve == target && (world.stable == Some(name) || serves_target);
+        if was_serving && running > 0 {
+            scale.insert(name.to_owned(), running);
+            kept_old = true;
+        }
+    }
+    let rollout = if serve != target {
+        Some(waiting(RolloutPhase::Starting, WaitingReason::NextAvailable, None))
+    } else if kept_old {
+        Some(waiting(RolloutPhase::Draining, WaitingReason::ScaleDownDelay, drained_at))
+    } else {
+        None
+    };
+    let again_at = if kept_old { drained_at } else { None };
+    Decision { serve: serve.to_owned(), moved_at, scale, alone: false, rollout, again_at }
+}
+
+/// One writer: the old revision ends, its pods are gone, then the new one starts.
+fn alone(world: &World<'_>, target: &str) -> Decision {
+    let runs = world.deployments.get(target).is_some_and(|deployment| deployment.replicas > 0);
+    let others_stopped = others(world, target).all(|name| {
+        world.deployments.get(name).is_none_or(|deployment| deployment.replicas == 0 && deployment.observed)
+    });
+    let others_gone = others_stopped && world.pods.iter().all(|pod| pod.revision == target);
+    // One that runs already goes on: it holds the volume, and whoever came later has to go.
+    let start = runs || others_gone;
+    let serves_target = world.stable.is_none_or(|stable| stable == target);
+    let move_now = !serves_target && start && is_available(world, target);
+    let serve = if serves_target || move_now { target } else { world.stable.unwrap_or(target) };
+    let rollout = if !start {
+        Some(waiting(RolloutPhase::Stopping, WaitingReason::OldPodsGone, None))
+    } else if serve != target {
+        Some(waiting(RolloutPhase::Starting, WaitingReason::NextAvailable, None))
+    } else {
+        None
+    };
+    Decision {
+        serve: serve.to_owned(),
+        moved_at: if move_now { Some(world.now) } else { world.moved_at },
+        scale: BTreeMap::from([(target.to_owned(), if start { world.replicas } else { 0 })]),
+        alone: start && !runs,
+        rollout,
+        again_at: None,
+    }
+}
+
+/// Revisions that have a Deployment or pods, without the target.
+fn others<'a>(world: &World<'a>, target: &str) -> impl Iterator<Item = &'a str> {
+    world.deployments.keys().copied().filter(move |name| *name != target).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether the Deployment does what was last asked of it, and all its pods can serve. Old news is not availability.
+fn is_available(world: &World<'_>, name: &str) -> bool {
+    world.deployments.get(name).is_some_and(|deployment| {
+        deployment.observed && deployment.replicas == world.replicas && deployment.available >= world.replicas
+    })
+}
+
+const fn waiting(phase: RolloutPhase, reason: WaitingReason, until: Option<Timestamp>) -> RolloutStatus {
+    let until = match until {
+        Some(instant) => Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(instant)),
+        None => None,
+    };
+    RolloutStatus { phase, waiting_for: WaitingFor { reason, until } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELAY: Duration = Duration::from_secs(30);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn deployment(replicas: i32, available: i32) -> DeploymentView {
+        DeploymentView {
+            replicas,
+            observed: true,
+            current: available,
+            ready: available,
+            available,
+            replica_failure: None,
+        }
+    }
+
+    fn pod(revision: &str) -> Pod {
+        Pod { name: format!("{revision}-x"), revision: revision.to_owned(), ..Pod::default() }
+    }
+
+    fn world<'a>(stable: Option<&'a str>, deployments: &'a [(&'a str, DeploymentView)], pods: &'a [Pod]) -> World<'a> {
+        World {
+            wanted: "b",
+            stable,
+            moved_at: None,
+            may_overlap: true,
+            must_wait_for_slot: false,
+            replicas: 1,
+            scale_down_delay: DELAY,
+            deployments: deployments.iter().map(|(name, view)| (*name, view)).collect(),
+            pods,
+            now: at(0),
+        }
+    }
+
+    fn scale(decision: &Decision) -> Vec<(&str, i32)> {
+        decision.scale.iter().map(|(name, replicas)| (name.as_str(), *replicas)).collect()
+    }
+
+    #[test]
+    fn first_revision_starts_and_is_served_at_once() {
+        for may_overlap in [true, false] {
+            let decision = decide(&World { may_overlap, ..world(None, &[], &[]) });
+            assert_eq!((decision.serve.as_str(), scale(&decision)), ("b", vec![("b", 1)]));
+            assert_eq!(decision.rollout, None);
+        }
+    }
+
+    #[test]
+    fn clients_stay_until_the_next_revision_is_available() {
+        let deployments = [("a", deployment(1, 1)), ("b", deployment(1, 0))];
+        let decision = decide(&world(Some("a"), &deployments, &[]));
+        assert_eq!((decision.serve.as_str(), scale(&decision)), ("a", vec![("a", 1), ("b", 1)]));
+        assert_eq!(decision.rollout.map(|rollout| rollout.waiting_for.reason), Some(WaitingReason::NextAvailable));
+    }
+
+    #[test]
+    fn stale_availability_moves_nobody() {
+        let mut next = deployment(1, 1);
+        next.observed = false;
+        let deployments = [("a", deployment(1, 1)), ("b", next)];
+        assert_eq!(decide(&world(Some("a"), &deployments, &[])).serve, "a");
+    }
+
+    #[test]
+    fn clients_move_and_the_old_revision_stays_for_the_delay() {
+        let deployments = [("a", deployment(1, 1)), ("b", deployment(1, 1))];
+        let moved = decide(&world(Some("a"), &deployments, &[]));
+        assert_eq!((moved.serve.as_str(), moved.moved_at, moved.again_at), ("b", Some(at(0)), Some(at(30))));
+        assert_eq!(scale(&moved), vec![("a", 1), ("b", 1)]);
+
+        let later = World { moved_at: Some(at(0)), now: at(29), ..world(Some("b"), &deployments, &[]) };
+        assert_eq!(scale(&decide(&later)), vec![("a", 1), ("b", 1)]);
+        let end = World { moved_at: Some(at(0)), now: at(30), ..world(Some("b"), &deployments, &[]) };
+        let ended = decide(&end);
+        assert_eq!((scale(&ended), &ended.rollout, ended.again_at), (vec![("b", 1)], &None, None));
+    }
+
+    #[test]
+    fn going_back_before_the_move_ends_the_newcomer() {
+        let deployments = [("b", deployment(1, 1)), ("c", deployment(1, 0))];
+        let decision = decide(&world(Some("b"), &deployments, &[]));
+        assert_eq!(scale(&decision), vec![("b", 1)]);
+    }
+
+    #[test]
+    fn one_writer_ends_before_the_next_starts() {
+        let running = [("a", deployment(1, 1))];
+        let pods = [pod("a")];
+        let first = decide(&World { may_overlap: false, ..world(Some("a"), &running, &pods) });
+        assert_eq!((first.serve.as_str(), scale(&first)), ("a", vec![("b", 0)]));
+        assert_eq!(first.rollout.map(|rollout| rollout.phase), Some(RolloutPhase::Stopping));
+
+        let stopped = [("a", deployment(0, 0))];
+        let terminating = decide(&World { may_overlap: false, ..world(Some("a"), &stopped, &pods) });
+        assert_eq!(scale(&terminating), vec![("b", 0)]);
+
+        let gone = decide(&World { may_overlap: false, ..world(Some("a"), &stopped, &[]) });
+        assert_eq!((scale(&gone), gone.alone), (vec![("b", 1)], true));
+    }
+
+    #[test]
+    fn a_scale_down_that_was_not_seen_yet_starts_nobody() {
+        let mut unseen = deployment(0, 0);
+        unseen.observed = false;
+        let deployments = [("a", unseen)];
+        let decision = decide(&World { may_overlap: false, ..world(Some("a"), &deployments, &[]) });
+        assert_eq!(scale(&decision), vec![("b", 0)]);
+    }
+
+    #[test]
+    fn a_change_for_a_new_operator_waits_for_its_turn() {
+        let deployments = [("a", deployment(1, 1))];
+        let decision = decide(&World { must_wait_for_slot: true, ..world(Some("a"), &deployments, &[]) });
+        assert_eq!((decision.serve.as_str(), scale(&decision)), ("a", vec![("a", 1)]));
+        assert_eq!(decision.rollout.map(|rollout| rollout.waiting_for.reason), Some(WaitingReason::RolloutSlot));
+    }
+
+    #[test]
+    fn a_stopped_fleet_moves_without_pods() {
+        let deployments = [("a", deployment(0, 0)), ("b", deployment(0, 0))];
+        let decision = decide(&World { replicas: 0, ..world(Some("a"), &deployments, &[]) });
+        assert_eq!(decision.serve, "b");
+    }
+}

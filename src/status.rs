@@ -1,0 +1,191 @@
+//! The status as a pure function of the plan's report. Timestamps move only when what they date changes, so that a fleet
+//! at rest has nothing to write.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::{
+    api::{
+        condition::{ConditionType, Reason},
+        go_proxy::GoProxy,
+        status::{GoProxyStatus, RegionState, RegionStatus, RolloutPhase, WaitingReason},
+    },
+    engine::{config, version::Version},
+    plan::{
+        DEFAULT_REGION,
+        report::{Report, Verdict},
+        validate::Refusal,
+    },
+};
+
+/// Longest message of a condition: enough for a cause and its fix; the API server's limit is 32 KiB.
+const MESSAGE_MAX: usize = 1024;
+
+/// The next status of a fleet.
+pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus {
+    let old = fleet.status.clone().unwrap_or_default();
+    let generation = fleet.metadata.generation;
+    let valid = match &report.verdict {
+        Verdict::Planned(valid) => Some(valid.as_ref()),
+        Verdict::Refused(_) | Verdict::Suspended | Verdict::Deleting => None,
+    };
+    let stable = report.revisions.iter().find(|revision| Some(&revision.name) == report.stable.as_ref());
+    let judgements = [ready(report), reconciling(report), stalled(report)]
+        .into_iter()
+        .chain(engine_update(stable.map(|s| s.version.as_str())));
+    GoProxyStatus {
+        observed_generation: generation,
+        summary: Some(summary(fleet, report, stable.map(|revision| revision.version.as_str()))),
+        version: stable.map(|revision| revision.version.clone()),
+        replicas: report.replicas,
+        ready_replicas: report.ready,
+        selector: report.stable.as_ref().map(|stable| selector(fleet, stable)),
+        conditions: judgements.map(|judgement| condition(&old, judgement, generation, now)).collect(),
+        client: valid.map(config::client_settings).or(old.client),
+        effective: valid.map_or(old.effective, |valid| valid.defaults.clone()),
+        regions: vec![RegionStatus {
+            name: DEFAULT_REGION.to_owned(),
+            state: report.state,
+            ready_replicas: report.ready,
+            revisions: report.revisions.clone(),
+            rollout: report.rollout.clone(),
+        }],
+    }
+}
+
+/// Label selector of the stable revision's pods, for autoscalers.
+fn selector(fleet: &GoProxy, stable: &str) -> String {
+    let name = fleet.metadata.name.as_deref().unwrap_or_default();
+    format!("{}={name},{}={stable}", crate::plan::object::FLEET_LABEL, crate::plan::object::REVISION_LABEL)
+}
+
+/// A condition before it has a time.
+struct Judgement {
+    type_: ConditionType,
+    holds: bool,
+    reason: Reason,
+    message: String,
+}
+
+/// Ready: clients are served, by the newest spec or by the last good one.
+fn ready(report: &Report) -> Judgement {
+    let judge = |holds, reason, message: &str| Judgement {
+        type_: ConditionType::Ready,
+        holds,
+        reason,
+        message: message.to_owned(),
+    };
+    let name_taken = report.trouble.as_ref().filter(|trouble| trouble.reason == Reason::NameTaken);
+    match (&report.verdict, report.state, &report.trouble) {
+        _ if name_taken.is_some() => {
+            judge(false, Reason::NameTaken, name_taken.map_or("", |trouble| trouble.message.as_str()))
+        }
+        (_, RegionState::Healthy, _) => judge(true, Reason::Available, "clients are served"),
+        (Verdict::Refused(refusals), ..) => judge(false, Reason::InvalidSpec, &refusal_text(refusals)),
+        (_, RegionState::Stopped, _) => judge(false, Reason::Stopped, "spec.replicas is 0"),
+        (_, _, Some(trouble)) => judge(false, trouble.reason, &trouble.message),
+        (_, RegionState::Progressing | RegionState::Unavailable, None) => {
+            judge(false, Reason::Progressing, "the first pods are starting")
+        }
+    }
+}
+
+/// Reconciling: a change is under way.
+fn reconciling(report: &Report) -> Judgement {
+    let (holds, reason, message) = match (&report.verdict, &report.rollout, report.state) {
+        (Verdict::Suspended, ..) => (false, Reason::Suspended, "spec.suspend is set: nothing of this fleet is touched"),
+        (Verdict::Deleting, ..) => (true, Reason::Progressing, "the fleet is being deleted"),
+        (Verdict::Refused(_), ..) => (false, Reason::InvalidSpec, "the spec is refused; the last good state goes on"),
+        (Verdict::Planned(_), Some(rollout), _) => {
+            (true, Reason::Progressing, waiting_text(rollout.waiting_for.reason))
+        }
+        (Verdict::Planned(_), None, RegionState::Progressing | RegionState::Unavailable) => {
+            (true, Reason::Progressing, "pods are starting")
+        }
+        (Verdict::Planned(_), None, RegionState::Stopped) => (false, Reason::Stopped, "spec.replicas is 0"),
+        (Verdict::Planned(_), None, RegionState::Healthy) => (false, Reason::Available, "nothing is under way"),
+    };
+    Judgement { type_: ConditionType::Reconciling, holds, reason, message: message.to_owned() }
+}
+
+const fn waiting_text(reason: WaitingReason) -> &'static str {
+    match reason {
+        WaitingReason::NextAvailable => "waiting for the next revision's pods to become available",
+        WaitingReason::OldPodsGone => "waiting for the old revision's pods to end: its storage has one writer",
+        WaitingReason::ScaleDownDelay => "clients have moved; the old revision is kept for spec.rollout.scaleDownDelay",
+        WaitingReason::RolloutSlot => "waiting for other fleets that change for the same operator upgrade",
+    }
+}
+
+/// Stalled: it cannot go on by itself.
+fn stalled(report: &Report) -> Judgement {
+    let (holds, reason, message) = match (&report.verdict, &report.trouble) {
+        (Verdict::Refused(refusals), _) => (true, Reason::InvalidSpec, refusal_text(refusals)),
+        (_, Some(trouble)) => (true, trouble.reason, trouble.message.clone()),
+        (Verdict::Planned(_) | Verdict::Suspended | Verdict::Deleting, None) => {
+            (false, Reason::Available, "nothing stands in the way".to_owned())
+        }
+    };
+    Judgement { type_: ConditionType::Stalled, holds, reason, message }
+}
+
+/// `EngineUpdateAvailable`: judged once a revision serves.
+fn engine_update(version: Option<&str>) -> Option<Judgement> {
+    let version = Version::parse(version?)?;
+    let newer = version < Version::NEWEST;
+    let message = if newer {
+        format!("the fleet runs {version}; {} is tested: set spec.engine.version to it", Version::NEWEST)
+    } else {
+        format!("{version} is the newest tested engine")
+    };
+    let reason = if newer { Reason::NewerEngine } else { Reason::UpToDate };
+    Some(Judgement { type_: ConditionType::EngineUpdateAvailable, holds: newer, reason, message })
+}
+
+fn refusal_text(refusals: &[Refusal]) -> String {
+    refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// Adds the time: that of the old condition while the verdict is the same.
+fn condition(old: &GoProxyStatus, judgement: Judgement, generation: Option<i64>, now: Timestamp) -> Condition {
+    let Judgement { type_, holds, reason, message } = judgement;
+    let status = if holds { "True" } else { "False" };
+    let before =
+        old.conditions.iter().find(|condition| condition.type_ == type_.as_str() && condition.status == status);
+    Condition {
+        type_: type_.as_str().to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: message.chars().take(MESSAGE_MAX).collect(),
+        observed_generation: generation,
+        // The API stores whole seconds; a finer time would differ from what comes back.
+        last_transition_time: before.map_or_else(
+            || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+            |before| before.last_transition_time.clone(),
+        ),
+    }
+}
+
+/// One line for people.
+fn summary(fleet: &GoProxy, report: &Report, version: Option<&str>) -> String {
+    let served = format!("{}/{} proxies {}", report.ready, fleet.spec.replicas, version.unwrap_or("not started"));
+    let more = match (&report.verdict, &report.trouble, &report.rollout) {
+        (Verdict::Deleting, ..) => Some("being deleted".to_owned()),
+        (Verdict::Suspended, ..) => Some("suspended".to_owned()),
+        (Verdict::Refused(refusals), ..) => Some(format!("refused: {}", refusal_text(refusals))),
+        (_, Some(trouble), _) => Some(format!("{}: {}", trouble.reason.as_str(), trouble.message)),
+        (_, None, Some(rollout)) => Some(rollout_text(rollout.phase, rollout.waiting_for.until.as_ref())),
+        (_, None, None) => None,
+    };
+    let line = more.map_or(served.clone(), |more| format!("{served}; {more}"));
+    line.chars().take(160).collect()
+}
+
+fn rollout_text(phase: RolloutPhase, until: Option<&Time>) -> String {
+    let what = match phase {
+        RolloutPhase::Starting => "next revision is starting",
+        RolloutPhase::Stopping => "old revision is ending first",
+        RolloutPhase::Draining => "old revision is kept",
+    };
+    until.map_or_else(|| what.to_owned(), |until| format!("{what} until {}", until.0.strftime("%H:%M:%SZ")))
+}
