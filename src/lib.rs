@@ -1,4 +1,73 @@
-//! goproxy-operator
+//! goproxy-operator keeps fleets of Go module proxies alive on Kubernetes: one `GoProxy` resource in, Athens proxies with
+//! their storage, network rules and rollouts out.
+//!
+//! This page is the architecture. It is kept true: a change that breaks a sentence here changes the sentence or is wrong.
+//!
+//! # How data flows
+//!
+//! One direction, once per reconcile, each step a room of its own:
+//!
+//! ```text
+//!  cache      observe      plan            apply            status
+//!  watches ─▶ snapshot ─▶ decision ─────▶ writes ────────▶ one patch, if something other than time changed
+//!  (IO)       (memory)    (pure)          (IO)             (pure, then IO)
+//! ```
+//!
+//! | Room | What happens there | What never happens there |
+//! |---|---|---|
+//! | [`api`] | what users write and read; CEL rules; the CRD | defaults with consequences |
+//! | [`plan::validate`] | raw spec to `ValidFleet`: every rule, every default, once | partial validity |
+//! | [`plan`] | everything that shall be, the one step taken, why not more | a client, a runtime, a clock |
+//! | [`plan::object`] | one builder per kind; the only place that formats names | failing |
+//! | [`engine`] | all that is peculiar to Athens | knowledge of Kubernetes objects beyond a pod |
+//! | `cache`, `observe` | watches, the little that is kept of each child | decisions |
+//! | `apply` | server-side apply, in order; fences; pruning | choices |
+//! | [`status`] | the report in words; conditions | facts that cannot be derived again |
+//! | `leader` | the lease, decided by a pure function | trust in wall clocks |
+//!
+//! Start reading at [`plan::plan`]: one screen, from [`plan::Observed`] to [`plan::Plan`].
+//!
+//! # What holds, always
+//!
+//! 1. **The plan is pure.** The import list is the proof: nothing under `plan/` names a client, tokio or a clock; `now` is
+//!    a field of the snapshot. The same snapshot gives the same plan, and planning again over a finished plan changes nothing.
+//! 2. **At rest nothing is written.** A child is read once per change, projected on the fields that our field manager owns
+//!    and digested; equal digests mean there is nothing to send, after a restart too. A status is written when
+//!    something other than time changed.
+//! 3. **A revision is a text.** What pods are made of is rendered once and stored in a `ControllerRevision`; its
+//!    Deployment and ConfigMap are made from that text alone. Its name is a digest of what the *user* said, so another
+//!    default or a label added by a newer operator restarts no pod, and going back is exact. Raising
+//!    `engine::contract::ENGINE_CONTRACT` is the one way to roll fleets on purpose, a bounded number at a time.
+//! 4. **One writer is one writer.** On disk storage no pod of one revision is created before every pod of the other is
+//!    gone, asked of the API server itself at the moment of the write. Within a revision, anti-affinity to the fleet's
+//!    own pods keeps the replacement of a deleted pod waiting until the old one has really ended.
+//! 5. **Clients move in one patch.** The Service's selector names the revision that serves, and its annotation says since
+//!    when. That is the only memory of a rollout, so a status wiped at any moment loses nothing.
+//! 6. **What is not ours stays.** Objects are created by an apply that fails when the name exists; a foreign one is
+//!    reported as `NameTaken`. Pruning goes by owner uid and resourceVersion. Volumes are deleted with a fleet only when
+//!    the spec says so *and* an annotation confirms it; then the volume gets an owner reference and garbage collection
+//!    does it, so there is no finalizer that could hang.
+//! 7. **A deposed leader changes nothing.** Leadership is checked on the monotonic clock before every write, and
+//!    transitions carry the resourceVersion they were planned on.
+//! 8. **Errors are enums**, one per step, with the object in the variant. A malformed object never stops the others.
+//!
+//! # Decisions that differ from common practice, and why
+//!
+//! * **No admission webhook.** Schema and CEL refuse at apply time; the operator refuses the same inputs again, and a corpus
+//!   of inputs is sent to both to hold them together. A webhook would be one more thing that can be down.
+//! * **`spec.replicas` is the one default in the schema.** The scale subresource has nothing to show without it.
+//!   All others are resolved by the operator and shown in `status.effective`, so that a stored object holds only
+//!   what its owner said.
+//! * **Creation by apply with an impossible resourceVersion.** A plain server-side apply would merge into a foreign
+//!   object of the same name; a plain create would register an owner of fields that later applies cannot remove. An
+//!   apply that carries a resourceVersion creates an absent object and conflicts with an existing one. A test
+//!   holds the oldest and the newest supported server to that.
+//! * **Fleet names cannot end in `-engine`, `-origin`, `-edge` or `-data`**, because those endings are names of other
+//!   fleets' objects: so two fleets never meet on a child's name.
+//! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
+//!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`.
+
 pub mod api;
 pub mod engine;
 pub mod plan;
+pub mod status;

@@ -99,7 +99,7 @@ fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
         .iter()
         .filter_map(|((_, name), child)| match &child.detail {
             Detail::Deployment(view) => Some((name.as_str(), view)),
-            _ => None,
+            Detail::None | Detail::Revision(_) | Detail::Service { .. } | Detail::Claim { .. } => None,
         })
         .collect()
 }
