@@ -51,7 +51,6 @@ fn cidrs_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 /// Kind of Service.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[schemars(inline)]
-#[expect(clippy::enum_variant_names, reason = "these are the names of the Service types")]
 pub enum ServiceType {
     /// Inside the cluster only.
     #[default]
