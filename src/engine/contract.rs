@@ -31,8 +31,6 @@ pub const CONFIG_FILE: &str = "config.toml";
 pub const CONFIG_DIRECTORY: &str = "/config";
 /// Where the volume is mounted.
 pub const DATA_DIRECTORY: &str = "/var/lib/athens";
-/// Directory of the volume that is mounted there.
-pub const DATA_SUBDIRECTORY: &str = "modules";
 /// Where fetches work. It is the system's own temporary directory, because the go command and git are told no other.
 pub const SCRATCH_DIRECTORY: &str = "/tmp";
 /// Home of the engine: git and go keep small files there.

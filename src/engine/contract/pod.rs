@@ -17,8 +17,8 @@ use k8s_openapi::{
 };
 
 use super::{
-    CA_DIRECTORY, CA_FILE, CONFIG_DIRECTORY, CONFIG_FILE, CONTAINER, DATA_DIRECTORY, DATA_SUBDIRECTORY, HOME_DIRECTORY,
-    LIVE_PATH, PORT, PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing,
+    CA_DIRECTORY, CA_FILE, CONFIG_DIRECTORY, CONFIG_FILE, CONTAINER, DATA_DIRECTORY, HOME_DIRECTORY, LIVE_PATH, PORT,
+    PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing,
 };
 use crate::{
     api::{go_proxy::ImagePullPolicy, quantity::Quantity},
@@ -234,8 +234,7 @@ fn mounts(fleet: &ValidFleet) -> Vec<VolumeMount> {
     let mut mounts =
         vec![read_only(at("config", CONFIG_DIRECTORY)), at("home", HOME_DIRECTORY), at("scratch", SCRATCH_DIRECTORY)];
     if let ValidStorage::Disk { .. } = fleet.storage {
-        // A directory of its own: the root of a fresh volume may hold what the engine cannot read, such as lost+found.
-        mounts.push(VolumeMount { sub_path: Some(DATA_SUBDIRECTORY.to_owned()), ..at("data", DATA_DIRECTORY) });
+        mounts.push(at("data", DATA_DIRECTORY));
     }
     if fleet.upstream.ca_bundle.is_some() {
         mounts.push(read_only(at("ca", CA_DIRECTORY)));
@@ -385,14 +384,6 @@ mod tests {
             assert_eq!(at("/home/athens")["name"], "home");
             assert_eq!(container_of(&template)["env"][0]["value"], "/home/athens");
         }
-    }
-
-    #[test]
-    fn modules_get_a_directory_of_their_own_on_the_volume() {
-        let template = template(&smallest());
-        let mounts = container_of(&template)["volumeMounts"].as_array().unwrap();
-        let data = mounts.iter().find(|mount| mount["name"] == "data").unwrap();
-        assert_eq!((&data["mountPath"], &data["subPath"]), (&"/var/lib/athens".into(), &"modules".into()));
     }
 
     #[test]
