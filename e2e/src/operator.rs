@@ -1,0 +1,194 @@
+//! The operator in a lab cluster: deployed from its chart as users get it, or as a process on the host where a test needs
+//! to stop, count or profile it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind, TypeMeta},
+};
+use tokio::process::Command;
+
+use crate::{
+    cluster::{Cluster, Process, Reach},
+    image::{self, Image},
+    progress::Progress,
+    tools::{self, Family},
+};
+
+/// Namespace of the operator in labs.
+pub const NAMESPACE: &str = "goproxy-system";
+/// Name of the Helm release, and so of its objects.
+pub const RELEASE: &str = "goproxy-operator";
+
+/// Installs the operator from its chart, or upgrades it, and waits until it is ready.
+pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &Progress) -> Result<()> {
+    let reference = image::reference(Image::Operator);
+    let (repository, tag) = reference.rsplit_once(':').context("the image has no tag")?;
+    cluster.import(&image::archive(Image::Operator, progress)?).await?;
+    cluster.namespace(NAMESPACE).await?;
+    let step = progress.step("operator installed from its chart");
+    let engine = image::reference(Image::Athens);
+    let (engines, _) = engine.rsplit_once(':').context("the image has no tag")?;
+    let mut sets = vec![
+        format!("image.repository={repository}"),
+        format!("image.tag={tag}"),
+        format!("engine.image.repository={engines}"),
+    ];
+    sets.extend(values.iter().map(|value| (*value).to_owned()));
+    let mut arguments = vec!["upgrade", "--install", RELEASE, "charts/goproxy-operator", "--namespace", NAMESPACE];
+    arguments.extend(["--wait", "--timeout", "120s"]);
+    arguments.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
+    helm(cluster, repo, &arguments).await?;
+    step.done();
+    Ok(())
+}
+
+/// Runs the chart's own test, as `helm test` does for a user.
+pub async fn helm_test(cluster: &Cluster, repo: &Path) -> Result<String> {
+    helm(cluster, repo, &["test", RELEASE, "--namespace", NAMESPACE, "--logs", "--timeout", "120s"]).await
+}
+
+/// Runs helm against a cluster, as an administrator.
+pub async fn helm(cluster: &Cluster, repo: &Path, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(tools::bin(Family::Helm, "helm"));
+    command.current_dir(repo).env("KUBECONFIG", cluster.kubeconfig()).args(arguments);
+    finish(command, "helm").await
+}
+
+/// Runs kubectl against a cluster, as an administrator.
+pub async fn kubectl(cluster: &Cluster, repo: &Path, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(tools::bin(Family::Kubernetes, "kubectl"));
+    // Its cache would otherwise be left in the home directory.
+    command.env("KUBECACHEDIR", cluster.directory().join("kubectl-cache"));
+    command.current_dir(repo).env("KUBECONFIG", cluster.kubeconfig()).args(arguments);
+    finish(command, "kubectl").await
+}
+
+async fn finish(mut command: Command, name: &str) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().await.with_context(|| format!("cannot start {name}"))?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{name} {:?}: {out}{err}", command.as_std().get_args().collect::<Vec<_>>());
+    Ok(out.into_owned())
+}
+
+/// An operator that runs on the host with the rights that the chart gives it, and no more.
+#[derive(Debug)]
+pub struct HostOperator {
+    cluster: Cluster,
+    name: String,
+}
+
+impl HostOperator {
+    /// Starts one. `name` tells several apart; `arguments` follow `run`.
+    pub async fn start(cluster: &Cluster, name: &str, binary: &Path, port: u16, arguments: &[&str]) -> Result<Self> {
+        let kubeconfig = cluster.service_account_kubeconfig(NAMESPACE, RELEASE, Reach::Host).await?;
+        let process = Process::on_host(cluster.name(), name, binary)
+            .args(["run", "--identity", name, "--leader-elect-namespace", NAMESPACE])
+            .args(["--metrics-address", &format!("127.0.0.1:{port}")])
+            .args(["--engine-image-repository", engine_repository(&image::reference(Image::Athens))])
+            .args(arguments.iter().copied())
+            .env("KUBECONFIG", kubeconfig.display().to_string());
+        cluster.run(&process).await?;
+        Ok(Self { cluster: cluster.clone(), name: name.to_owned() })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Result<i32> {
+        self.cluster.pids(&self.name).first().copied().with_context(|| format!("{} does not run: {}", self.name, self.log()))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) -> Result<()> {
+        self.cluster.signal(&self.name, signal)
+    }
+
+    /// Ends it as Kubernetes would, and waits until it is gone.
+    pub async fn stop(self) -> Result<()> {
+        self.cluster.stop(&self.name).await
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub async fn kill(self) -> Result<()> {
+        self.cluster.kill(&self.name).await
+    }
+
+    /// Starts it again after it ended.
+    pub async fn start_again(&self) -> Result<()> {
+        self.cluster.start(&self.name).await
+    }
+
+    /// The path of its log.
+    pub fn log(&self) -> String {
+        self.cluster.log(&self.name).display().to_string()
+    }
+}
+
+fn engine_repository(reference: &str) -> &str {
+    reference.rsplit_once(':').map_or(reference, |(repository, _)| repository)
+}
+
+/// Installs what a host operator needs: the CRD, its account and exactly the rights of the chart.
+pub async fn install_rights(cluster: &Cluster, repo: &Path, values: &[&str]) -> Result<()> {
+    cluster.namespace(NAMESPACE).await?;
+    let mut arguments = vec!["template", RELEASE, "charts/goproxy-operator", "--namespace", NAMESPACE];
+    arguments.extend(["--set", "image.repository=lab.invalid/operator"]);
+    arguments.extend(values.iter().flat_map(|value| ["--set", *value]));
+    let rendered = helm(cluster, repo, &arguments).await?;
+    let client = cluster.client().await?;
+    let wanted = ["CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    for object in documents(&rendered)? {
+        let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
+        let hook = object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("helm.sh/hook"));
+        if wanted.contains(&kind) && !hook {
+            apply(&client, &object).await?;
+        }
+    }
+    let crd: Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
+        Api::all(client);
+    kube::runtime::wait::await_condition(crd, "goproxies.goproxy.rs", kube::runtime::conditions::is_crd_established()).await?;
+    Ok(())
+}
+
+/// The objects of a YAML stream.
+pub fn documents(text: &str) -> Result<Vec<DynamicObject>> {
+    let values: Vec<serde_json::Value> = serde_saphyr::from_multiple(text).context("cannot read YAML")?;
+    let objects = values.into_iter().filter(|value| !value.is_null()).map(serde_json::from_value);
+    objects.collect::<Result<_, _>>().context("a document is no Kubernetes object")
+}
+
+/// Applies one object as the test's own field manager. Objects without namespace go to `default`.
+pub async fn apply(client: &Client, object: &DynamicObject) -> Result<DynamicObject> {
+    let api = api_for(client, object, "default")?;
+    let name = object.metadata.name.as_deref().context("an object without a name")?;
+    let parameters = PatchParams::apply("goproxy-lab").force().validation_strict();
+    api.patch(name, &parameters, &Patch::Apply(object)).await.with_context(|| format!("cannot apply {name}"))
+}
+
+/// The API for an object's kind and namespace; cluster-scoped kinds are those of RBAC, CRDs and namespaces.
+fn api_for(client: &Client, object: &DynamicObject, namespace: &str) -> Result<Api<DynamicObject>> {
+    let TypeMeta { api_version, kind } = object.types.as_ref().context("an object without a kind")?;
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let gvk = GroupVersionKind::gvk(group, version, kind);
+    let resource = match kind.as_str() {
+        "NetworkPolicy" => ApiResource::from_gvk_with_plural(&gvk, "networkpolicies"),
+        "GoProxy" => ApiResource::from_gvk_with_plural(&gvk, "goproxies"),
+        _ => ApiResource::from_gvk(&gvk),
+    };
+    let cluster_scoped = ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Namespace", "StorageClass"];
+    if cluster_scoped.contains(&kind.as_str()) {
+        return Ok(Api::all_with(client.clone(), &resource));
+    }
+    let namespace = object.metadata.namespace.as_deref().unwrap_or(namespace);
+    Ok(Api::namespaced_with(client.clone(), namespace, &resource))
+}
+
+/// The operator's release binary, built when it is not current.
+pub fn binary(progress: &Progress) -> Result<PathBuf> {
+    image::operator_binary(progress)
+}

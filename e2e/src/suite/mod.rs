@@ -1,0 +1,139 @@
+//! `cargo lab test`: every tier of tests, from cheap to dear, with one count at the end.
+
+mod rust;
+pub mod story;
+
+use std::{path::Path, time::Instant};
+
+use anyhow::Context as _;
+
+use crate::{
+    check::{Check, Outcome},
+    progress::Progress,
+};
+
+/// A tier: everything in it needs about the same machinery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Tier {
+    /// Format, lints, dependencies, the chart.
+    Static,
+    /// `cargo test`: pure code, models, the scripted API server.
+    Unit,
+    /// A real API server and controller manager, pods only pretended.
+    ControlPlane,
+    /// Everything for real: kubelet, containers, Athens, a go client.
+    Node,
+}
+
+/// What a run is asked for.
+#[derive(Debug)]
+pub struct Options {
+    /// Which tiers, in order.
+    pub tiers: Vec<Tier>,
+    /// Only stories whose name contains this.
+    pub only: Option<String>,
+    /// Goes on with the next tier after a failure.
+    pub keep_going: bool,
+}
+
+/// All checks of a run, with the time each took.
+#[derive(Debug, Default)]
+pub struct Results(Vec<(Check, f64)>);
+
+impl Results {
+    /// Adds a check and shows it.
+    pub fn add(&mut self, progress: &Progress, check: Check, seconds: f64) {
+        match &check.outcome {
+            Outcome::Passed => progress.note(format!("ok      {} ({seconds:.1} s)", check.name)),
+            Outcome::Failed(why) => progress.note(format!("FAILED  {} ({seconds:.1} s)\n{why}", check.name)),
+            Outcome::Skipped(why) => progress.note(format!("SKIPPED {}: {why}", check.name)),
+        }
+        self.0.push((check, seconds));
+    }
+
+    fn count(&self, wanted: fn(&Outcome) -> bool) -> usize {
+        self.0.iter().filter(|(check, _)| wanted(&check.outcome)).count()
+    }
+
+    fn failed(&self) -> usize {
+        self.count(|outcome| matches!(outcome, Outcome::Failed(_)))
+    }
+}
+
+/// Runs the tiers; true when nothing failed. The last line printed is the count.
+pub fn run(repo: &Path, options: &Options, progress: &Progress) -> anyhow::Result<bool> {
+    let mut results = Results::default();
+    let mut broken = None;
+    for tier in &options.tiers {
+        let step = progress.long_step(format!("tier {tier:?}"));
+        let ran = run_tier(*tier, repo, options, &mut results, progress);
+        if let Err(error) = ran {
+            broken = Some(error.context(format!("tier {tier:?} could not run")));
+            break;
+        }
+        step.done();
+        if results.failed() > 0 && !options.keep_going {
+            progress.note("stopping at the first tier that failed; --keep-going runs the rest");
+            break;
+        }
+    }
+    summarise(&results, progress);
+    if let Some(error) = broken {
+        progress.note(format!("{error:#}"));
+        results.0.push((Check { name: "the run itself".to_owned(), outcome: Outcome::Failed(String::new()) }, 0.0));
+    }
+    let (passed, failed) = (results.count(|outcome| *outcome == Outcome::Passed), results.failed());
+    let skipped = results.count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+    let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+    print_line(&format!("{passed} passed, {failed} failed{skipped}"))?;
+    Ok(failed == 0 && passed > 0)
+}
+
+fn run_tier(
+    tier: Tier,
+    repo: &Path,
+    options: &Options,
+    results: &mut Results,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    match tier {
+        Tier::Static => rust::static_checks(repo, results, progress),
+        Tier::Unit => rust::unit_tests(repo, results, progress),
+        Tier::ControlPlane => story::control_plane(repo, options, results, progress),
+        Tier::Node => story::node(repo, options, results, progress),
+    }
+}
+
+/// What was slow, what was left out and what failed, once more at the end where people look.
+fn summarise(results: &Results, progress: &Progress) {
+    let mut slowest: Vec<_> = results.0.iter().collect();
+    slowest.sort_by(|left, right| right.1.total_cmp(&left.1));
+    progress.note("slowest:");
+    for (check, seconds) in slowest.iter().take(8) {
+        progress.note(format!("  {seconds:>6.1} s  {}", check.name));
+    }
+    for (check, _) in &results.0 {
+        match &check.outcome {
+            Outcome::Passed => {}
+            Outcome::Failed(_) => progress.note(format!("FAILED  {}", check.name)),
+            Outcome::Skipped(why) => progress.note(format!("SKIPPED {}: {why}", check.name)),
+        }
+    }
+}
+
+fn print_line(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout().lock(), "{text}").context("cannot write the count")
+}
+
+/// Runs something that yields several checks, and gives each its share of the time.
+fn timed(results: &mut Results, progress: &Progress, work: impl FnOnce() -> anyhow::Result<Vec<Check>>) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let checks = work()?;
+    #[expect(clippy::cast_precision_loss, reason = "a count of checks")]
+    let share = start.elapsed().as_secs_f64() / checks.len().max(1) as f64;
+    for check in checks {
+        results.add(progress, check, share);
+    }
+    Ok(())
+}
