@@ -1,6 +1,7 @@
 //! Real Kubernetes clusters on one machine, and the tests and benchmarks that run on them.
 
 pub mod check;
+pub mod image;
 pub mod origin;
 pub mod progress;
 pub mod tools;
