@@ -12,6 +12,12 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     vec![tidy(&GoProxy::crd())]
 }
 
+/// The schema of a `GoProxy` as it is installed.
+pub fn schema() -> Value {
+    let crd = serde_json::to_value(tidy(&GoProxy::crd())).expect("a CRD is plain data");
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
 /// One CRD as the text of a file under `crds/`.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let text = serde_saphyr::to_string(crd)?;

@@ -3,13 +3,11 @@
 mod engine;
 mod service;
 mod storage;
+pub mod update;
 mod upstream;
 
 use k8s_openapi::api::autoscaling::v2::MetricSpec;
-use kube::{
-    CustomResource, KubeSchema,
-    core::{Duration, Message},
-};
+use kube::{CustomResource, KubeSchema, core::Message};
 use serde::{Deserialize, Serialize};
 
 pub use engine::*;
@@ -17,7 +15,7 @@ pub use service::*;
 pub use storage::*;
 pub use upstream::*;
 
-use super::status::GoProxyStatus;
+use super::{duration::GoDuration, rule, status::GoProxyStatus};
 
 /// A fleet of Go module proxies. The smallest one ends in `spec: {}`: one Athens proxy that keeps its modules on a 20Gi
 /// volume and fetches what it lacks as the go command itself would. Clients use `http://NAME.NAMESPACE.svc` as GOPROXY.
@@ -44,24 +42,20 @@ use super::status::GoProxyStatus;
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40")
-        .message(expression("'metadata.name \\'' + self.metadata.name + '\\' cannot name a Service: use at most 40 lower-case letters, digits and dashes, starting with a letter'")),
-    validation = Rule::new("!['-engine', '-origin', '-edge', '-data'].exists(e, self.metadata.name.endsWith(e))")
-        .message(expression("'metadata.name \\'' + self.metadata.name + '\\' ends like an object of another fleet: choose one that does not end in -engine, -origin, -edge or -data'"))
+    validation = name_rule(&rule::FLEET_NAME),
+    validation = name_rule(&rule::FLEET_NAME_ENDING)
 )]
-#[kube(
+#[x_kube(
     validation = Rule::new("self.replicas <= 1")
-        .message(expression("'spec.replicas ' + string(self.replicas) + ' is too many: memory and disk storage belong to one proxy at a time; use 0 or 1'"))
+        .message(rule::shown(ONE_WRITER, "self.replicas"))
         .field_path(".replicas"),
     validation = Rule::new("!has(self.autoscaling) || self.autoscaling.maxReplicas <= 1")
-        .message(expression("'spec.autoscaling.maxReplicas ' + string(self.autoscaling.maxReplicas) + ' is too many: memory and disk storage belong to one proxy at a time; use 1'"))
-        .field_path(".autoscaling"),
-    validation = Rule::new(SHRINK)
-        .message(expression(SHRINK_MESSAGE)),
-    validation = Rule::new(SAME_CLASS)
-        .message("spec.storage.disk.storageClassName cannot change: the volume with its modules exists already; create a fleet under another name, or go back to the old value"),
-    validation = Rule::new(SAME_ACCESS_MODE)
-        .message("spec.storage.disk.accessMode cannot change: the volume with its modules exists already; create a fleet under another name, or go back to the old value")
+        .message(rule::shown(ONE_WRITER, "self.autoscaling.maxReplicas"))
+        .field_path(".autoscaling.maxReplicas"),
+    validation = update::shrink_rule(),
+    validation = update::class_rule(),
+    validation = update::access_mode_rule(),
+    validation = update::balancer_rule()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GoProxySpec {
@@ -113,21 +107,22 @@ pub struct GoProxySpec {
     pub rollout: Option<Rollout>,
 }
 
-const SHRINK: &str = "(has(self.storage) && !has(self.storage.disk)) || (has(oldSelf.storage) && !has(oldSelf.storage.disk)) || \
-    quantity(has(self.storage) && has(self.storage.disk.size) ? string(self.storage.disk.size) : '20Gi').compareTo(\
-    quantity(has(oldSelf.storage) && has(oldSelf.storage.disk.size) ? string(oldSelf.storage.disk.size) : '20Gi')) >= 0";
-const SHRINK_MESSAGE: &str = "'spec.storage.disk.size ' + (has(self.storage) && has(self.storage.disk.size) ? string(self.storage.disk.size) : '20Gi') \
-    + ' is less than the volume has: volumes cannot shrink; keep ' + (has(oldSelf.storage) && has(oldSelf.storage.disk.size) ? string(oldSelf.storage.disk.size) : '20Gi') + ' or more'";
-const SAME_CLASS: &str = "(has(self.storage) && !has(self.storage.disk)) || (has(oldSelf.storage) && !has(oldSelf.storage.disk)) || \
-    (has(self.storage) && has(self.storage.disk.storageClassName) ? self.storage.disk.storageClassName : '') == \
-    (has(oldSelf.storage) && has(oldSelf.storage.disk.storageClassName) ? oldSelf.storage.disk.storageClassName : '')";
-const SAME_ACCESS_MODE: &str = "(has(self.storage) && !has(self.storage.disk)) || (has(oldSelf.storage) && !has(oldSelf.storage.disk)) || \
-    (has(self.storage) && has(self.storage.disk.accessMode) ? self.storage.disk.accessMode : 'ReadWriteOnce') == \
-    (has(oldSelf.storage) && has(oldSelf.storage.disk.accessMode) ? oldSelf.storage.disk.accessMode : 'ReadWriteOnce')";
+/// Why more than one pod is refused.
+pub const ONE_WRITER: &str =
+    "'%s' pods are too many: memory and disk storage belong to one proxy at a time; use at most 1";
 
-/// A message that the API server computes, so that it can show the value it refuses.
-fn expression(text: &str) -> Message {
-    Message::Expression(text.to_owned())
+/// Why bounds that cross are refused: the lower, then the upper.
+pub const BOUNDS_CROSS: &str = "'%s' is above maxReplicas '%s': lower it or raise maxReplicas";
+
+/// A form as a rule on the object's name.
+fn name_rule(form: &rule::Form) -> kube::core::Rule {
+    let rule = form.rule();
+    let on_name = |text: &str| text.replace("self", "self.metadata.name");
+    let message = rule.message.map(|message| match message {
+        Message::Message(text) => Message::Message(text),
+        Message::Expression(text) => Message::Expression(on_name(&text)),
+    });
+    kube::core::Rule { rule: on_name(&rule.rule), message, ..rule }
 }
 
 /// The default of `replicas`. It is in the schema, because the scale subresource has no value to show otherwise.
@@ -139,7 +134,8 @@ const fn one_replica() -> i32 {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("!has(self.minReplicas) || self.minReplicas <= self.maxReplicas")
-        .message(expression("'spec.autoscaling.minReplicas ' + string(self.minReplicas) + ' is above maxReplicas ' + string(self.maxReplicas) + ': lower it or raise maxReplicas'"))
+        .message(rule::shown(BOUNDS_CROSS, "self.minReplicas, self.maxReplicas"))
+        .field_path(".minReplicas")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Autoscaling {
@@ -154,24 +150,20 @@ pub struct Autoscaling {
 
     /// What is measured, as in autoscaling/v2. Default: CPU at 70 % of its request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub metrics: Vec<MetricSpec>,
 }
 
 /// How a change of the engine reaches the clients.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(
-    validation = Rule::new("!has(self.scaleDownDelay) || duration(self.scaleDownDelay) <= duration('1h')")
-        .message(expression("'spec.rollout.scaleDownDelay ' + self.scaleDownDelay + ' is too long: use at most 1h'"))
-        .field_path(".scaleDownDelay")
-)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
     /// How long the old revision goes on running after clients moved to the new one, to go back fast and let builds finish.
     /// Unit: Go duration. Default: 30s; at most 1h. Without effect on disk storage, where the old one must end first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 2, max = 24), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
-    pub scale_down_delay: Option<Duration>,
+    #[schemars(with = "GoDuration")]
+    #[x_kube(validation = rule::SCALE_DOWN_DELAY.rule())]
+    pub scale_down_delay: Option<GoDuration>,
 
     /// How many old revisions are kept to go back to. Unit: revisions. Default: 5. Fewer save objects in the API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,8 +5,10 @@
 
 pub mod condition;
 pub mod crd;
+pub mod duration;
 pub mod go_proxy;
 pub mod quantity;
+pub mod rule;
 pub mod status;
 
 /// The API group.

@@ -1,14 +1,18 @@
 //! From what a user wrote to what can be built: every rule checked, every default resolved, once.
 
+mod resolve;
+mod rules;
+mod schema;
+mod update;
+
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use k8s_openapi::api::autoscaling::v2::MetricSpec;
 
+use serde_json::Value;
+
 use crate::api::{
-    go_proxy::{
-        AccessMode, ChecksumDatabase, Direct, EnginePod, EngineServiceAccount, GoProxy, ImagePullPolicy, LogLevel,
-        ServiceType, TryNextOn, WhenDeleted,
-    },
+    go_proxy::{AccessMode, EnginePod, GoProxy, GoProxySpec, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
     quantity::Quantity,
     status::EffectiveDefault,
 };
@@ -55,6 +59,45 @@ pub struct Refusal {
     pub field: String,
     /// What is wrong and what to do, naming field and value.
     pub message: String,
+}
+
+impl Refusal {
+    /// A refusal of a field's value. The message names the field too, as it may be shown alone.
+    fn new(field: impl Into<String>, reason: &str) -> Self {
+        let field = field.into();
+        let message = format!("{field}: {reason}");
+        Self { field, message }
+    }
+}
+
+/// Reads an object as it stands in a file: what the API server would refuse by the schema alone is refused here too, in
+/// the same words.
+pub fn parse(mut object: Value) -> Result<GoProxy, Vec<Refusal>> {
+    let refusals = schema::check_object(&mut object);
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let fleet = serde_json::from_value(object).map_err(|error| vec![Refusal::new("object", &error.to_string())])?;
+    let refusals = refusals_of(&fleet);
+    if refusals.is_empty() { Ok(fleet) } else { Err(refusals) }
+}
+
+/// Checks every rule of the CRD and resolves every default. `pinned` is the engine version that the fleet runs already.
+pub fn validate(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> Result<ValidFleet, Vec<Refusal>> {
+    let refusals = refusals_of(fleet);
+    if refusals.is_empty() { Ok(resolve::fleet(fleet, settings, pinned)) } else { Err(refusals) }
+}
+
+/// Checks what a change may not do: the rules that compare a spec with the one before.
+pub fn validate_update(old: &GoProxySpec, new: &GoProxySpec) -> Vec<Refusal> {
+    update::check(old, new)
+}
+
+/// Schema first: the other rules speak of fields that are well-formed by themselves.
+fn refusals_of(fleet: &GoProxy) -> Vec<Refusal> {
+    let refusals = schema::check_spec(&fleet.spec);
+    let name = rules::name(fleet.metadata.name.as_deref().unwrap_or_default());
+    refusals.into_iter().chain(name).chain(rules::check(&fleet.spec)).collect()
 }
 
 /// A fleet that can be built: builders take only this and cannot fail.
@@ -218,107 +261,4 @@ pub enum Checksums {
     },
     /// Not at all.
     Disabled,
-}
-
-/// Resolves a spec. Rules beyond the schema's are checked on the way.
-pub fn validate(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> Result<ValidFleet, Vec<Refusal>> {
-    let spec = &fleet.spec;
-    let engine = spec.engine.clone().unwrap_or_default();
-    let version = match &engine.version {
-        Some(named) => Version::parse(named).ok_or_else(|| {
-            vec![Refusal {
-                field: "spec.engine.version".to_owned(),
-                message: format!("spec.engine.version '{named}' is not supported"),
-            }]
-        })?,
-        None => pinned.unwrap_or(Version::NEWEST),
-    };
-    let requests = engine.resources.as_ref().and_then(|resources| resources.requests.clone()).unwrap_or_default();
-    let limits = engine.resources.as_ref().and_then(|resources| resources.limits.clone()).unwrap_or_default();
-    let memory_request = requests.memory.unwrap_or(Quantity::mebibytes(512));
-    let service = spec.service.clone().unwrap_or_default();
-    let upstream = spec.upstream.clone().unwrap_or_default();
-    let rollout = spec.rollout.clone().unwrap_or_default();
-    let mut go_env = BTreeMap::from([("GOTOOLCHAIN".to_owned(), "local".to_owned())]);
-    go_env.extend(engine.go_env.clone());
-    Ok(ValidFleet {
-        name: FleetName(fleet.metadata.name.clone().unwrap_or_default()),
-        namespace: fleet.metadata.namespace.clone().unwrap_or_default(),
-        uid: fleet.metadata.uid.clone().unwrap_or_default(),
-        replicas: spec.replicas,
-        engine: ValidEngine {
-            version,
-            image: engine.image.clone().unwrap_or_else(|| format!("{}:{version}", settings.engine_image_repository)),
-            image_pull_policy: engine.image_pull_policy.unwrap_or_default(),
-            fetch_workers: engine.fetch_workers.unwrap_or(10),
-            fetch_timeout: engine.fetch_timeout.map_or(Duration::from_secs(600), Into::into),
-            log_level: engine.log_level.unwrap_or_default(),
-            go_env,
-            service_account: match engine.service_account.clone().unwrap_or_default() {
-                EngineServiceAccount { name: Some(name), .. } => ValidServiceAccount::Existing(name),
-                EngineServiceAccount { name: None, annotations } => ValidServiceAccount::Own(annotations),
-            },
-            cpu_request: requests.cpu.unwrap_or(Quantity::milli(250)),
-            cpu_limit: limits.cpu,
-            memory_request,
-            memory_limit: limits.memory.unwrap_or(Quantity::gibibytes(2).max(memory_request)),
-            pod: engine.pod.clone().unwrap_or_default(),
-        },
-        service: ValidService {
-            type_: service.type_.unwrap_or_default(),
-            annotations: service.annotations,
-            load_balancer_class: service.load_balancer_class,
-            load_balancer_source_ranges: service.load_balancer_source_ranges,
-        },
-        autoscaling: spec.autoscaling.clone().map(|autoscaling| ValidAutoscaling {
-            min_replicas: autoscaling.min_replicas.unwrap_or(1),
-            max_replicas: autoscaling.max_replicas,
-            metrics: autoscaling.metrics,
-        }),
-        storage: storage(fleet),
-        upstream: ValidUpstream {
-            proxies: upstream
-                .proxies
-                .into_iter()
-                .map(|proxy| Origin {
-                    name: proxy.name,
-                    url: proxy.url,
-                    try_next_on: proxy.try_next_on.unwrap_or_default(),
-                })
-                .collect(),
-            direct: upstream.direct.unwrap_or_default() == Direct::Enabled,
-            checksums: match upstream.checksum_database {
-                Some(ChecksumDatabase { disabled: Some(_), .. }) => Checksums::Disabled,
-                Some(ChecksumDatabase { name, url, key, disabled: None }) => {
-                    Checksums::Database { name: name.unwrap_or_else(|| "sum.golang.org".to_owned()), url, key }
-                }
-                None => Checksums::Database { name: "sum.golang.org".to_owned(), url: None, key: None },
-            },
-            ca_bundle: upstream.ca_bundle.map(|bundle| (bundle.config_map_key_ref.name, bundle.config_map_key_ref.key)),
-        },
-        private_modules: spec.private.clone().unwrap_or_default().modules,
-        scale_down_delay: rollout.scale_down_delay.map_or(Duration::from_secs(30), Into::into),
-        revision_history_limit: rollout
-            .revision_history_limit
-            .and_then(|limit| usize::try_from(limit).ok())
-            .unwrap_or(5),
-        defaults: Vec::new(),
-    })
-}
-
-fn storage(fleet: &GoProxy) -> ValidStorage {
-    let storage = fleet.spec.storage.clone().unwrap_or_default();
-    if storage.memory.is_some() {
-        return ValidStorage::Memory;
-    }
-    let disk = storage.disk.unwrap_or_default();
-    let confirmed =
-        fleet.metadata.annotations.as_ref().and_then(|all| all.get(super::object::CONFIRM_DELETE_ANNOTATION))
-            == fleet.metadata.name.as_ref();
-    ValidStorage::Disk {
-        size: disk.size.unwrap_or(Quantity::gibibytes(20)),
-        class: disk.storage_class_name,
-        access_mode: disk.access_mode.unwrap_or_default(),
-        deleted_with_fleet: storage.when_deleted == Some(WhenDeleted::Delete) && confirmed,
-    }
 }

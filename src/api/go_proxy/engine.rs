@@ -3,32 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration};
-use kube::{KubeSchema, core::Duration};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::expression;
-use crate::api::quantity::Quantity;
+use crate::api::{duration::GoDuration, quantity::Quantity, rule};
 
 /// The proxy program and how its pods run. A change of any field makes a new revision, except where its text says otherwise.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(
-    validation = Rule::new("!has(self.version) || self.version in ['v0.18.0', 'v0.18.1']")
-        .message(expression("'spec.engine.version \\'' + self.version + '\\' is not supported: use v0.18.1 or v0.18.0; older ones serve wrong answers or corrupt storage, newer ones are not tested yet'"))
-        .field_path(".version"),
-    validation = Rule::new("!has(self.image) || self.image.contains('@sha256:') || (self.image.matches(':[A-Za-z0-9_][A-Za-z0-9._-]*$') && !self.image.endsWith(':latest'))")
-        .message(expression("'spec.engine.image \\'' + self.image + '\\' can change under a running fleet: name a tag other than latest, or a digest'"))
-        .field_path(".image"),
-    validation = Rule::new("!has(self.fetchTimeout) || (duration(self.fetchTimeout) >= duration('10s') && duration(self.fetchTimeout) <= duration('1h'))")
-        .message(expression("'spec.engine.fetchTimeout ' + self.fetchTimeout + ' is out of range: use 10s to 1h'"))
-        .field_path(".fetchTimeout"),
-    validation = Rule::new("!has(self.goEnv) || self.goEnv.all(k, k in ['GOTOOLCHAIN', 'GODEBUG', 'GOVCS', 'GOGC', 'GOMEMLIMIT', 'GOMAXPROCS'])")
-        .message(expression("'spec.engine.goEnv: ' + self.goEnv.map(k, k).filter(k, !(k in ['GOTOOLCHAIN', 'GODEBUG', 'GOVCS', 'GOGC', 'GOMEMLIMIT', 'GOMAXPROCS']))[0] + ' cannot be set here: allowed are GOTOOLCHAIN, GODEBUG, GOVCS, GOGC, GOMEMLIMIT and GOMAXPROCS; origins, checksums and private modules have fields of their own'"))
-        .field_path(".goEnv"),
-    validation = Rule::new("!has(self.goEnv) || self.goEnv.all(k, size(self.goEnv[k]) > 0 && self.goEnv[k].matches('^[ -:<-~]*$'))")
-        .message("spec.engine.goEnv: a value is empty or holds a semicolon or a control character, which would end the setting early: remove the key or the character")
-        .field_path(".goEnv")
-)]
 #[serde(rename_all = "camelCase")]
 pub struct Engine {
     /// Release of Athens: v0.18.0 or v0.18.1. Default: the newest this operator was tested with when the fleet was created;
@@ -36,18 +18,14 @@ pub struct Engine {
     /// v0.18.0 can answer 404 for modules that exist (a race in its child reaper); prefer v0.18.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 32))]
+    #[x_kube(validation = rule::VERSION.rule())]
     pub version: Option<String>,
 
     /// Container image, by tag or digest; the tag `latest` is refused. Default: the installation's image repository with
     /// `version` as its tag. It must keep the contract of the official image: an init as entry point and `athens-proxy` on the PATH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        with = "String",
-        length(min = 1, max = 512),
-        regex(
-            pattern = r"^[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[a-f0-9]{64})?$"
-        )
-    )]
+    #[schemars(with = "String", length(min = 1, max = 512))]
+    #[x_kube(validation = rule::IMAGE.rule(), validation = rule::IMAGE_PINNED.rule(), validation = rule::IMAGE_LATEST.rule())]
     pub image: Option<String>,
 
     /// When the kubelet pulls the image: Always, IfNotPresent or Never. Default: IfNotPresent.
@@ -64,8 +42,9 @@ pub struct Engine {
     /// Longest time one fetch may take, from the first byte asked for to the module being stored. Unit: Go duration. Default: 10m.
     /// 10s to 1h. It also sets how long a stopping proxy waits for fetches under way, and so how long a change can take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 2, max = 24), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
-    pub fetch_timeout: Option<Duration>,
+    #[schemars(with = "GoDuration")]
+    #[x_kube(validation = rule::FETCH_TIMEOUT.rule())]
+    pub fetch_timeout: Option<GoDuration>,
 
     /// What the proxy logs: Debug, Info, Warn or Error. Default: Info. Debug tells of every storage access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +55,7 @@ pub struct Engine {
     /// GODEBUG, GOVCS, GOGC, GOMEMLIMIT and GOMAXPROCS. Default: GOTOOLCHAIN=local, so that a module cannot make a proxy download a toolchain.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "go_env_schema")]
+    #[x_kube(validation = rule::GO_ENV_KEY.key_rule())]
     pub go_env: BTreeMap<String, String>,
 
     /// Identity of the pods, for clouds that give roles to ServiceAccounts. Default: one of the fleet's own without rights or token.
@@ -98,7 +78,7 @@ fn go_env_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
         "maxProperties": 6,
-        "additionalProperties": { "type": "string", "maxLength": 1024 },
+        "additionalProperties": { "type": "string", "maxLength": 1024, "x-kubernetes-validations": [rule::GO_ENV_VALUE.rule()] },
     })
 }
 
@@ -130,21 +110,28 @@ pub enum LogLevel {
     Error,
 }
 
+/// Why a ServiceAccount that exists already gets no annotations.
+pub const FOREIGN_ACCOUNT: &str =
+    "annotations cannot be put on '%s', which is not the fleet's own: annotate it yourself, or leave out name";
+
 /// Identity of the engine's pods.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("!has(self.name) || !has(self.annotations) || size(self.annotations) == 0")
-        .message(expression("'spec.engine.serviceAccount: annotations cannot be put on \\'' + self.name + '\\', which is not the fleet\\'s own: annotate it yourself, or leave out name'"))
+        .message(rule::shown(FOREIGN_ACCOUNT, "self.name"))
+        .field_path(".annotations")
 )]
 pub struct EngineServiceAccount {
     /// Name of an existing ServiceAccount in the fleet's namespace. Default: the operator makes one, NAME-engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub name: Option<String>,
 
     /// Annotations of the ServiceAccount that the operator makes; clouds bind their roles by them. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotations_schema")]
+    #[x_kube(validation = rule::META_KEY.key_rule(), validation = rule::OWN_KEY.key_rule())]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -160,17 +147,22 @@ fn labels_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
         "maxProperties": 32,
-        "additionalProperties": { "type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$" },
+        "additionalProperties": { "type": "string", "maxLength": 63, "x-kubernetes-validations": [rule::LABEL_VALUE.rule()] },
     })
 }
+
+/// Why a limit is refused: its value, then the request's.
+pub const LIMIT_BELOW_REQUEST: &str = "the limit '%s' is below the request '%s': raise the limit or lower the request";
 
 /// CPU and memory of one proxy. A limit below its request is refused.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.cpu) || !has(self.limits.cpu) || quantity(string(self.requests.cpu)).compareTo(quantity(string(self.limits.cpu))) <= 0")
-        .message(expression("'spec.engine.resources.limits.cpu ' + string(self.limits.cpu) + ' is below the request of ' + string(self.requests.cpu) + ': raise the limit or lower the request'")),
+        .message(rule::shown(LIMIT_BELOW_REQUEST, "self.limits.cpu, self.requests.cpu"))
+        .field_path(".limits.cpu"),
     validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.memory) || !has(self.limits.memory) || quantity(string(self.requests.memory)).compareTo(quantity(string(self.limits.memory))) <= 0")
-        .message(expression("'spec.engine.resources.limits.memory ' + string(self.limits.memory) + ' is below the request of ' + string(self.requests.memory) + ': raise the limit or lower the request'"))
+        .message(rule::shown(LIMIT_BELOW_REQUEST, "self.limits.memory, self.requests.memory"))
+        .field_path(".limits.memory")
 )]
 pub struct Resources {
     /// What the scheduler sets aside for one proxy. Default: cpu 250m, memory 512Mi; a key that is left out keeps its default
@@ -191,34 +183,29 @@ pub struct ResourceAmounts {
     /// Processor time. Unit: cores, as a Kubernetes quantity (250m is a quarter). Default: see the field above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quantity")]
+    #[x_kube(validation = rule::CPU.rule())]
     pub cpu: Option<Quantity>,
 
     /// Memory. Unit: bytes, as a Kubernetes quantity. Default: see the field above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quantity")]
+    #[x_kube(validation = rule::MEMORY.rule())]
     pub memory: Option<Quantity>,
 }
 
 /// Where pods run and what they carry.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(
-    validation = Rule::new("!has(self.labels) || self.labels.all(k, !k.contains('goproxy.rs/') && !k.startsWith('app.kubernetes.io/'))")
-        .message("spec.engine.pod.labels: keys of goproxy.rs/ and app.kubernetes.io/ belong to the operator: use a prefix of your own")
-        .field_path(".labels"),
-    validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.contains('goproxy.rs/'))")
-        .message("spec.engine.pod.annotations: keys of goproxy.rs/ belong to the operator: use a prefix of your own")
-        .field_path(".annotations")
-)]
 #[serde(rename_all = "camelCase")]
 pub struct EnginePod {
     /// Labels that a node must have. Default: none, any node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
+    #[x_kube(validation = rule::META_KEY.key_rule())]
     pub node_selector: BTreeMap<String, String>,
 
     /// Taints that the pods accept. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,
 
     /// Rules for choosing nodes beside the spread that the operator asks for. Default: none.
@@ -228,22 +215,25 @@ pub struct EnginePod {
 
     /// PriorityClass of the pods. Default: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub priority_class_name: Option<String>,
 
     /// Secrets of the fleet's namespace with which the kubelet pulls the image. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub image_pull_secrets: Vec<LocalReference>,
 
     /// Further labels of the pods, for your own tools. Default: none. Keys of goproxy.rs/ and app.kubernetes.io/ are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
+    #[x_kube(validation = rule::META_KEY.key_rule(), validation = rule::OWN_KEY.key_rule(), validation = rule::OWN_LABEL.key_rule())]
     pub labels: BTreeMap<String, String>,
 
     /// Further annotations of the pods, for your own tools. Default: none. Keys of goproxy.rs/ are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotations_schema")]
+    #[x_kube(validation = rule::META_KEY.key_rule(), validation = rule::OWN_KEY.key_rule())]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -251,6 +241,7 @@ pub struct EnginePod {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct LocalReference {
     /// Name of the object, in the fleet's own namespace. Required.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub name: String,
 }

@@ -4,14 +4,17 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::expression;
-use crate::api::quantity::Quantity;
+use crate::api::{quantity::Quantity, rule};
+
+/// Why none or two places are refused.
+pub const ONE_STORAGE: &str =
+    "modules live in one place: set exactly one of memory and disk, or leave storage out for a disk of 20Gi";
 
 /// Where modules are kept: exactly one of the back-ends.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("[has(self.memory), has(self.disk)].filter(x, x).size() == 1")
-        .message("spec.storage: set exactly one of memory and disk")
+        .message(ONE_STORAGE)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
@@ -49,21 +52,18 @@ pub struct MemoryStorage {}
 
 /// Modules on a volume.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(
-    validation = Rule::new("!has(self.size) || quantity(string(self.size)).compareTo(quantity('100Mi')) >= 0")
-        .message(expression("'spec.storage.disk.size ' + string(self.size) + ' is too small for modules: use 100Mi or more'"))
-        .field_path(".size")
-)]
 #[serde(rename_all = "camelCase")]
 pub struct DiskStorage {
     /// Size of the volume. Unit: bytes, as a Kubernetes quantity. Default: 20Gi. It can grow where the StorageClass allows it, never shrink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quantity")]
+    #[x_kube(validation = rule::VOLUME_SIZE.rule())]
     pub size: Option<Quantity>,
 
     /// StorageClass of the volume. Default: the cluster's default class. It cannot change later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub storage_class_name: Option<String>,
 
     /// How the volume is attached: ReadWriteOnce or ReadWriteOncePod. Default: ReadWriteOnce. The latter lets Kubernetes itself

@@ -4,25 +4,36 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::expression;
+use crate::api::rule;
+
+/// Why a chain without an origin is refused.
+pub const NO_ORIGIN: &str =
+    "'Disabled' leaves nothing to fetch from while proxies is empty: name a proxy or set direct to Enabled";
+
+/// Why two proxies of one name are refused.
+pub const SAME_NAME: &str = "two proxies have the name '%s': rename one";
+
+/// Why two proxies of one address are refused.
+pub const SAME_URL: &str = "two proxies have the url '%s': remove one";
 
 /// Where modules come from.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("!has(self.direct) || self.direct != 'Disabled' || (has(self.proxies) && size(self.proxies) > 0)")
-        .message("spec.upstream: direct is Disabled and proxies is empty, so nothing could be fetched: name a proxy or enable direct"),
+        .message(NO_ORIGIN)
+        .field_path(".direct"),
     validation = Rule::new("!has(self.proxies) || self.proxies.all(p, self.proxies.exists_one(q, q.name == p.name))")
-        .message("spec.upstream.proxies: two proxies have the same name: rename one")
+        .message(rule::shown(SAME_NAME, "self.proxies.filter(p, !self.proxies.exists_one(q, q.name == p.name))[0].name"))
         .field_path(".proxies"),
     validation = Rule::new("!has(self.proxies) || self.proxies.all(p, self.proxies.exists_one(q, q.url == p.url))")
-        .message("spec.upstream.proxies: two proxies have the same url: remove one")
+        .message(rule::shown(SAME_URL, "self.proxies.filter(p, !self.proxies.exists_one(q, q.url == p.url))[0].url"))
         .field_path(".proxies")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Upstream {
     /// Module proxies, asked in this order. Default: empty, the go command's own default chain, which ends in version control.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub proxies: Vec<UpstreamProxy>,
 
     /// Whether version control servers are asked last: Enabled or Disabled. Default: Enabled. Disabled keeps a fleet to the named proxies.
@@ -44,25 +55,22 @@ pub struct Upstream {
 
 /// One module proxy upstream.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(
-    validation = Rule::new("isURL(self.url) && url(self.url).getScheme() in ['http', 'https'] && size(url(self.url).getHostname()) > 0")
-        .message(expression("'spec.upstream.proxies: url \\'' + self.url + '\\' is not an http or https address: write it like https://mirror.example.com'"))
-        .field_path(".url"),
-    validation = Rule::new("self.url.matches('^[A-Za-z0-9:/._~%+\\\\[\\\\]-]*$') && !self.url.endsWith('/')")
-        .message(expression("'spec.upstream.proxies: url \\'' + self.url + '\\' has a user, a query, a trailing slash or a character that GOPROXY cannot hold: give only scheme, host, port and path'"))
-        .field_path(".url"),
-    validation = Rule::new(FORBIDDEN_HOST)
-        .message(expression("'spec.upstream.proxies: url \\'' + self.url + '\\' leads to the proxy itself or to node-local services: name a host, not localhost, a link-local, loopback or unspecified address, or a number'"))
-        .field_path(".url")
-)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamProxy {
     /// Short name of this proxy, used in status and metrics. Required.
-    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = rule::ORIGIN_NAME.rule())]
     pub name: String,
 
     /// Address of the proxy: http or https, host, optional port and path. No user or password in it. Required.
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = rule::ORIGIN_SCHEME.rule(),
+        validation = rule::ORIGIN_USER.rule(),
+        validation = rule::ORIGIN_ADDRESS.rule(),
+        validation = rule::ORIGIN_HOST.rule(),
+        validation = ipv6_rule()
+    )]
     pub url: String,
 
     /// When the next entry is asked: NotFound or AnyError. Default: NotFound. NotFound moves on only where this proxy says that
@@ -73,14 +81,17 @@ pub struct UpstreamProxy {
     pub try_next_on: Option<TryNextOn>,
 }
 
-/// Hosts that no upstream may have. `url().getHostname()` keeps the brackets of an IPv6 address.
-const FORBIDDEN_HOST: &str = "!isURL(self.url) || (\
-    !url(self.url).getHostname().lowerAscii().matches('^(localhost|.*\\\\.localhost|localhost\\\\.|[0-9.]*|0x[0-9a-f.x]*|([0-9]+|0x[0-9a-f]+)(\\\\.([0-9]+|0x[0-9a-f]+)){0,3}\\\\.?)$') \
-    || isIP(url(self.url).getHostname())) && (\
-    !isIP(url(self.url).getHostname().replace('[', '').replace(']', '')) || (\
-    !ip(url(self.url).getHostname().replace('[', '').replace(']', '')).isLoopback() && \
-    !ip(url(self.url).getHostname().replace('[', '').replace(']', '')).isLinkLocalUnicast() && \
-    !ip(url(self.url).getHostname().replace('[', '').replace(']', '')).isUnspecified()))";
+/// Why an IPv6 address is refused.
+pub const BAD_IPV6: &str = "'%s' holds no usable IPv6 address: use one that is not loopback, link-local, multicast, unspecified or an IPv4 address in disguise";
+
+/// An IPv6 address has too many spellings for a pattern.
+fn ipv6_rule() -> kube::core::Rule {
+    let address = "self.split('/', 4)[2].split(']')[0].replace('[', '')";
+    kube::core::Rule::new(format!(
+        "!self.matches(r'^[a-z]+://\\[') || (isIP({address}) && [ip({address})].all(a, a.isGlobalUnicast()))"
+    ))
+    .message(rule::shown(BAD_IPV6, "self.replace('\\n', ' ')"))
+}
 
 /// When the next entry of the chain is asked.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,39 +115,59 @@ pub enum Direct {
     Disabled,
 }
 
+/// Why a checksum database that is neither on nor off is refused.
+pub const ONE_DATABASE: &str =
+    "it is either used or not: set exactly one of name and disabled, or leave checksumDatabase out for sum.golang.org";
+
+/// Why a disabled database with an address is refused.
+pub const DISABLED_DATABASE: &str = "url and key have no meaning when checksums are disabled: remove them, or disabled";
+
+/// Why a database of one's own needs more.
+pub const UNKNOWN_DATABASE: &str = "the go command has no key for '%s': give key and url too, or use sum.golang.org";
+
+/// Why a key is refused: the key, then the name.
+pub const FOREIGN_KEY: &str =
+    "'%s' is the key of another database than '%s': give the key that begins with the name and a plus sign";
+
 /// The checksum database: one by name, or none for a stated reason.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("has(self.name) != has(self.disabled)")
-        .message("spec.upstream.checksumDatabase: set exactly one of name and disabled"),
+        .message(ONE_DATABASE),
     validation = Rule::new("!has(self.disabled) || (!has(self.url) && !has(self.key))")
-        .message("spec.upstream.checksumDatabase: url and key have no meaning when it is disabled: remove them"),
+        .message(DISABLED_DATABASE)
+        .field_path(".disabled"),
     validation = Rule::new("!has(self.name) || self.name in ['sum.golang.org', 'sum.golang.google.cn'] || (has(self.key) && has(self.url))")
-        .message(expression("'spec.upstream.checksumDatabase: the go command has no key for \\'' + self.name + '\\': give key and url, or use sum.golang.org'")),
+        .message(rule::shown(UNKNOWN_DATABASE, "self.name"))
+        .field_path(".name"),
     validation = Rule::new("!has(self.key) || !has(self.name) || self.key.startsWith(self.name + '+')")
-        .message("spec.upstream.checksumDatabase.key: it must start with name and a plus sign, as the database's operator published it"),
-    validation = Rule::new("!has(self.url) || (isURL(self.url) && url(self.url).getScheme() == 'https' && self.url.matches('^[A-Za-z0-9:/._~%+-]*$') && !self.url.endsWith('/'))")
-        .message(expression("'spec.upstream.checksumDatabase.url \\'' + self.url + '\\' is not usable: give an https address with host, optional port and path, without user, query or trailing slash'"))
+        .message(rule::shown(FOREIGN_KEY, "self.key, self.name"))
+        .field_path(".key")
 )]
 pub struct ChecksumDatabase {
     /// Name of the database, which is also the host it is published under. Default: sum.golang.org.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub name: Option<String>,
 
     /// Address at which the database, or a mirror of it, answers. Default: https:// and the name. Only https: the engine refuses others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 512))]
+    #[x_kube(
+        validation = rule::HTTPS.rule(),
+        validation = rule::ORIGIN_USER.rule(),
+        validation = rule::ORIGIN_ADDRESS.rule(),
+        validation = rule::ORIGIN_HOST.rule(),
+        validation = ipv6_rule()
+    )]
     pub url: Option<String>,
 
     /// Public key of a database of your own, NAME+HASH+KEY as its operator published it. Default: the go command knows the keys of
     /// sum.golang.org and sum.golang.google.cn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        with = "String",
-        length(min = 1, max = 512),
-        regex(pattern = r"^[a-z0-9.-]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+$")
-    )]
+    #[schemars(with = "String", length(min = 1, max = 512))]
+    #[x_kube(validation = rule::CHECKSUM_KEY.rule())]
     pub key: Option<String>,
 
     /// Turns verification off for every module that this fleet fetches. Default: absent, verification is on.
@@ -165,24 +196,18 @@ pub struct CaBundle {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct KeyReference {
     /// Name of the object, in the fleet's own namespace. Required.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub name: String,
 
     /// Key within the object. Required.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_KEY.rule())]
     pub key: String,
 }
 
 /// Your own modules.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(
-    validation = Rule::new("!has(self.modules) || self.modules.all(m, m.matches('^[A-Za-z0-9._~*?/-]+$') && !m.startsWith('/') && !m.endsWith('/') && !m.contains('//') && !m.split('/').exists(s, s == '.' || s == '..'))")
-        .message(expression("'spec.private.modules: \\'' + self.modules.filter(m, !m.matches('^[A-Za-z0-9._~*?/-]+$') || m.startsWith('/') || m.endsWith('/') || m.contains('//') || m.split('/').exists(s, s == '.' || s == '..'))[0] + '\\' is not a module pattern: write it like git.example.com/team/* without scheme or spaces'"))
-        .field_path(".modules"),
-    validation = Rule::new("!has(self.modules) || !self.modules.exists(m, m.matches('^[*?/]+$'))")
-        .message("spec.private.modules: a pattern of wildcards alone would turn off checksums for every module: name a host, or disable the checksum database with a reason")
-        .field_path(".modules")
-)]
 pub struct Private {
     /// Patterns of module paths, as in GOPRIVATE (`git.example.com/*`): a pattern matches a path and all below it. Default: none.
     /// What matches is fetched from version control directly, is never asked for at a proxy and never looked up in the checksum database.
@@ -192,5 +217,15 @@ pub struct Private {
 }
 
 fn patterns_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": "array", "maxItems": 100, "items": { "type": "string", "minLength": 1, "maxLength": 256 } })
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 100,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "x-kubernetes-validations": [rule::MODULE_PATTERN.rule(), rule::MODULE_WILDCARD.rule()],
+        },
+    })
 }

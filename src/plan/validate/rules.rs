@@ -1,0 +1,165 @@
+//! The rules that speak of more than one field, or that no pattern can express. Each stands in the CRD too, in CEL and
+//! with the same message.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::Refusal;
+use crate::api::{
+    go_proxy::{
+        Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DISABLED_DATABASE, Direct, Engine,
+        FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST, NO_NETWORK, NO_ORIGIN, ONE_DATABASE,
+        ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL, Service, ServiceType, UNKNOWN_DATABASE, Upstream,
+    },
+    quantity::Quantity,
+    rule,
+};
+
+/// Databases whose keys the go command carries.
+const KNOWN_DATABASES: [&str; 2] = ["sum.golang.org", "sum.golang.google.cn"];
+
+/// Checks the fleet's name.
+pub fn name(name: &str) -> Vec<Refusal> {
+    let forms = [&rule::FLEET_NAME, &rule::FLEET_NAME_ENDING];
+    forms.iter().filter_map(|form| form.refuse(name)).map(|reason| Refusal::new("metadata.name", &reason)).collect()
+}
+
+/// Checks what the schema leaves open.
+pub fn check(spec: &GoProxySpec) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    if spec.replicas > 1 {
+        found.push(shown("spec.replicas", ONE_WRITER, &[&spec.replicas.to_string()]));
+    }
+    if let Some(autoscaling) = &spec.autoscaling {
+        check_autoscaling(autoscaling, &mut found);
+    }
+    if let Some(engine) = &spec.engine {
+        check_engine(engine, &mut found);
+    }
+    if let Some(service) = &spec.service {
+        check_service(service, &mut found);
+    }
+    if spec.storage.as_ref().is_some_and(|storage| storage.memory.is_some() == storage.disk.is_some()) {
+        found.push(Refusal::new("spec.storage", ONE_STORAGE));
+    }
+    if let Some(upstream) = &spec.upstream {
+        check_upstream(upstream, &mut found);
+    }
+    found
+}
+
+/// A refusal whose reason shows values.
+pub(super) fn shown(field: &str, reason: &str, values: &[&str]) -> Refusal {
+    let filled = values.iter().fold(reason.to_owned(), |text, value| text.replacen("%s", &rule::on_one_line(value), 1));
+    Refusal::new(field, &filled)
+}
+
+fn check_autoscaling(autoscaling: &Autoscaling, found: &mut Vec<Refusal>) {
+    let most = autoscaling.max_replicas;
+    if most > 1 {
+        found.push(shown("spec.autoscaling.maxReplicas", ONE_WRITER, &[&most.to_string()]));
+    }
+    if let Some(fewest) = autoscaling.min_replicas.filter(|fewest| *fewest > most) {
+        found.push(shown("spec.autoscaling.minReplicas", BOUNDS_CROSS, &[&fewest.to_string(), &most.to_string()]));
+    }
+}
+
+fn check_engine(engine: &Engine, found: &mut Vec<Refusal>) {
+    if let Some(account) = &engine.service_account
+        && let Some(name) = &account.name
+        && !account.annotations.is_empty()
+    {
+        found.push(shown("spec.engine.serviceAccount.annotations", FOREIGN_ACCOUNT, &[name]));
+    }
+    if let Some(resources) = &engine.resources
+        && let (Some(requests), Some(limits)) = (&resources.requests, &resources.limits)
+    {
+        let pairs = [("cpu", requests.cpu, limits.cpu), ("memory", requests.memory, limits.memory)];
+        found.extend(pairs.into_iter().filter_map(|(name, request, limit)| limit_below(name, request?, limit?)));
+    }
+}
+
+fn limit_below(name: &str, request: Quantity, limit: Quantity) -> Option<Refusal> {
+    let field = format!("spec.engine.resources.limits.{name}");
+    (limit < request).then(|| shown(&field, LIMIT_BELOW_REQUEST, &[&limit.to_string(), &request.to_string()]))
+}
+
+fn check_service(service: &Service, found: &mut Vec<Refusal>) {
+    if service.type_ != Some(ServiceType::LoadBalancer) {
+        if service.load_balancer_class.is_some() {
+            found.push(Refusal::new("spec.service.loadBalancerClass", BALANCER_ONLY));
+        }
+        if !service.load_balancer_source_ranges.is_empty() {
+            found.push(Refusal::new("spec.service.loadBalancerSourceRanges", BALANCER_ONLY));
+        }
+    }
+    for (index, range) in service.load_balancer_source_ranges.iter().enumerate() {
+        if !is_network(range) {
+            found.push(shown(&format!("spec.service.loadBalancerSourceRanges[{index}]"), NO_NETWORK, &[range]));
+        }
+    }
+}
+
+/// Whether a text is a network in CIDR form without host bits, and no IPv4 network in disguise.
+fn is_network(text: &str) -> bool {
+    let Some((address, prefix)) = text.split_once('/') else { return false };
+    let (Ok(address), Ok(length)) = (address.parse::<IpAddr>(), prefix.parse::<u32>()) else { return false };
+    if prefix != length.to_string() {
+        return false;
+    }
+    let host_bits = match address {
+        IpAddr::V4(address) => length <= 32 && address.to_bits() & u32::MAX.checked_shr(length).unwrap_or(0) == 0,
+        IpAddr::V6(address) => length <= 128 && address.to_bits() & u128::MAX.checked_shr(length).unwrap_or(0) == 0,
+    };
+    host_bits && !matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
+}
+
+fn check_upstream(upstream: &Upstream, found: &mut Vec<Refusal>) {
+    if upstream.direct == Some(Direct::Disabled) && upstream.proxies.is_empty() {
+        found.push(Refusal::new("spec.upstream.direct", NO_ORIGIN));
+    }
+    let names: Vec<_> = upstream.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+    let urls: Vec<_> = upstream.proxies.iter().map(|proxy| proxy.url.as_str()).collect();
+    for (values, reason) in [(&names, SAME_NAME), (&urls, SAME_URL)] {
+        let twice = values.iter().enumerate().find(|(index, value)| values[index + 1..].contains(value));
+        found.extend(twice.map(|(_, value)| shown("spec.upstream.proxies", reason, &[value])));
+    }
+    for (index, url) in urls.iter().enumerate() {
+        found.extend(check_ipv6(&format!("spec.upstream.proxies[{index}].url"), url));
+    }
+    if let Some(database) = &upstream.checksum_database {
+        check_database(database, found);
+    }
+}
+
+/// Refuses an IPv6 address that leads where no origin is.
+fn check_ipv6(field: &str, url: &str) -> Option<Refusal> {
+    let (_, rest) = url.split_once("://[")?;
+    let address = rest.split(']').next().and_then(|text| text.parse::<Ipv6Addr>().ok());
+    let usable = address.is_some_and(|address| {
+        !address.is_loopback()
+            && !address.is_unspecified()
+            && !address.is_multicast()
+            && !address.is_unicast_link_local()
+            && address.to_ipv4_mapped().is_none()
+    });
+    (!usable).then(|| shown(field, BAD_IPV6, &[url]))
+}
+
+fn check_database(database: &ChecksumDatabase, found: &mut Vec<Refusal>) {
+    let path = |field: &str| format!("spec.upstream.checksumDatabase.{field}");
+    if database.name.is_some() == database.disabled.is_some() {
+        found.push(Refusal::new("spec.upstream.checksumDatabase", ONE_DATABASE));
+    }
+    if database.disabled.is_some() && (database.url.is_some() || database.key.is_some()) {
+        found.push(Refusal::new(path("disabled"), DISABLED_DATABASE));
+    }
+    if let Some(name) = &database.name {
+        if !KNOWN_DATABASES.contains(&name.as_str()) && (database.key.is_none() || database.url.is_none()) {
+            found.push(shown(&path("name"), UNKNOWN_DATABASE, &[name]));
+        }
+        if let Some(key) = database.key.as_ref().filter(|key| !key.starts_with(&format!("{name}+"))) {
+            found.push(shown(&path("key"), FOREIGN_KEY, &[key, name]));
+        }
+    }
+    found.extend(database.url.as_ref().and_then(|url| check_ipv6(&path("url"), url)));
+}
