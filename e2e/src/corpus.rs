@@ -1,0 +1,254 @@
+//! The corpus: fleets that must be accepted or refused, by the API server and by the offline check alike.
+//!
+//! The files under `e2e/corpus` say what a row holds. A rule that exists on one side only, or that explains itself
+//! differently there, fails one of the two tests that read them.
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use goproxy_operator::plan::validate::{Refusal, parse, validate_update};
+use http::{Method, Request};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ObjectMeta, PostParams},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// One row.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// What it is about.
+    pub name: String,
+    /// Its number in the list of bad inputs that the project tests against, if it is from there.
+    #[serde(default)]
+    pub bad_input: Option<u32>,
+    /// The verdict.
+    pub expect: Verdict,
+    /// On refusal: the field that is named.
+    #[serde(default)]
+    pub field: String,
+    /// On refusal: what is said of it, a part of it that both sides share.
+    #[serde(default)]
+    pub message: String,
+    /// The fleet's name.
+    #[serde(default = "corp")]
+    pub called: String,
+    /// The spec before, for a change.
+    #[serde(default)]
+    pub old: Option<Value>,
+    /// The spec; absent is different from null.
+    #[serde(default, deserialize_with = "given")]
+    pub spec: Option<Value>,
+}
+
+/// What must become of a row.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is a fleet.
+    Accept,
+    /// It is none.
+    Refuse,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows accepted, as they must be.
+    pub accepted: usize,
+    /// Rows refused with the right words.
+    pub refused: usize,
+    /// Distinct numbers of the list of bad inputs among them.
+    pub bad_inputs: usize,
+}
+
+fn corp() -> String {
+    "corp".to_owned()
+}
+
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl Row {
+    /// The object that a user would send, with this spec.
+    pub fn object(&self, spec: Option<&Value>) -> Value {
+        let mut object = json!({
+            "apiVersion": "goproxy.rs/v1alpha1",
+            "kind": "GoProxy",
+            "metadata": { "name": self.called },
+        });
+        if let Some(spec) = spec {
+            object["spec"] = spec.clone();
+        }
+        object
+    }
+}
+
+/// Reads every row. Names are unique within a file, so that a failure names one row.
+pub fn read(repo: &Path) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for file in ["fleet", "engine", "service", "storage", "upstream"] {
+        let path = repo.join(format!("e2e/corpus/{file}.yaml"));
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let read: Vec<Row> =
+            serde_saphyr::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+        for mut row in read {
+            row.name = format!("{file}: {}", row.name);
+            ensure!(!rows.iter().any(|other: &Row| other.name == row.name), "two rows are called `{}`", row.name);
+            ensure!(
+                (row.expect == Verdict::Refuse) != row.message.is_empty(),
+                "`{}` needs a message if it is refused",
+                row.name
+            );
+            row.called = expand(&row.called);
+            row.spec.iter_mut().chain(&mut row.old).for_each(expand_all);
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+fn expand_all(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = expand(text),
+        Value::Array(items) => items.iter_mut().for_each(expand_all),
+        Value::Object(members) => members.values_mut().for_each(expand_all),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Writes out `<a x 9>`.
+fn expand(text: &str) -> String {
+    let expanded = text.split_once('<').and_then(|(before, rest)| {
+        let (inside, after) = rest.split_once('>')?;
+        let (what, count) = inside.split_once(" x ")?;
+        Some(format!("{before}{}{after}", what.repeat(count.parse().ok()?)))
+    });
+    expanded.unwrap_or_else(|| text.to_owned())
+}
+
+/// What is wrong with a row's verdict, given what was said of it.
+fn judge(row: &Row, said: Option<&str>) -> Option<String> {
+    match (row.expect, said) {
+        (Verdict::Accept, None) => None,
+        (Verdict::Accept, Some(said)) => Some(format!("{}: refused: {said}", row.name)),
+        (Verdict::Refuse, None) => Some(format!("{}: accepted", row.name)),
+        (Verdict::Refuse, Some(said)) if said.contains(&row.message) && said.contains(&row.field) => None,
+        (Verdict::Refuse, Some(said)) => {
+            Some(format!("{}: refused without `{}: {}`: {said}", row.name, row.field, row.message))
+        }
+    }
+}
+
+fn conclude(rows: &[Row], wrong: &[String]) -> Result<Tally> {
+    if !wrong.is_empty() {
+        bail!("{} of {} rows of the corpus are judged wrongly:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+    }
+    let numbers: BTreeSet<_> = rows.iter().filter_map(|row| row.bad_input).collect();
+    let accepted = rows.iter().filter(|row| row.expect == Verdict::Accept).count();
+    Ok(Tally { accepted, refused: rows.len() - accepted, bad_inputs: numbers.len() })
+}
+
+/// Puts every row to the offline check.
+pub fn offline(rows: &[Row]) -> Result<Tally> {
+    let wrong: Vec<_> = rows.iter().filter_map(|row| judge(row, refused_offline(row).as_deref())).collect();
+    conclude(rows, &wrong)
+}
+
+fn refused_offline(row: &Row) -> Option<String> {
+    let said = |refusals: Vec<Refusal>| {
+        let messages: Vec<_> = refusals.into_iter().map(|refusal| refusal.message).collect();
+        (!messages.is_empty()).then(|| messages.join("\n"))
+    };
+    let new = match parse(row.object(row.spec.as_ref())) {
+        Ok(new) => new,
+        Err(refusals) => return said(refusals),
+    };
+    match row.old.as_ref().map(|old| parse(row.object(Some(old)))) {
+        None => None,
+        Some(Ok(old)) => said(validate_update(&old.spec, &new.spec)),
+        Some(Err(refusals)) => Some(format!("the spec before is refused: {refusals:?}")),
+    }
+}
+
+/// Puts every row to an API server that has the CRD, as a dry run with strict validation, in a namespace that it makes
+/// and removes.
+pub async fn online(client: &Client, rows: &[Row]) -> Result<Tally> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let metadata = ObjectMeta { generate_name: Some("corpus-".to_owned()), ..ObjectMeta::default() };
+    let namespace = Namespace { metadata, ..Namespace::default() };
+    let created = namespaces.create(&PostParams::default(), &namespace).await.context("cannot make a namespace")?;
+    let namespace = created.metadata.name.context("the namespace has no name")?;
+    let verdicts = judge_all(client, &namespace, rows).await;
+    namespaces.delete(&namespace, &DeleteParams::default()).await.context("cannot remove the namespace")?;
+    conclude(rows, &verdicts?)
+}
+
+async fn judge_all(client: &Client, namespace: &str, rows: &[Row]) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for row in rows {
+        let said = refused_online(client, namespace, row).await.with_context(|| row.name.clone())?;
+        wrong.extend(judge(row, said.as_deref()));
+    }
+    Ok(wrong)
+}
+
+/// What the API server says against a row.
+async fn refused_online(client: &Client, namespace: &str, row: &Row) -> Result<Option<String>> {
+    let all = format!("/apis/goproxy.rs/v1alpha1/namespaces/{namespace}/goproxies");
+    let new = row.object(row.spec.as_ref());
+    let Some(old) = &row.old else {
+        return refusal(send(client, Method::POST, &format!("{all}?dryRun=All&fieldValidation=Strict"), &new).await);
+    };
+    let one = format!("{all}/{}", row.called);
+    let stored =
+        send(client, Method::POST, &all, &row.object(Some(old))).await.context("the spec before is refused")?;
+    let mut new = new;
+    new["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"].clone();
+    let said = refusal(send(client, Method::PUT, &format!("{one}?dryRun=All&fieldValidation=Strict"), &new).await);
+    send(client, Method::DELETE, &one, &json!({})).await?;
+    said
+}
+
+/// Tells a refusal from a failure to ask.
+fn refusal(answer: kube::Result<Value>) -> Result<Option<String>> {
+    match answer {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => Ok(Some(status.message)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn send(client: &Client, method: Method, path: &str, body: &Value) -> kube::Result<Value> {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
+    client.request(request.body(body).map_err(kube::Error::HttpError)?).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
+    }
+
+    #[test]
+    fn the_offline_check_judges_every_row_as_the_corpus_says() {
+        let tally = offline(&rows()).unwrap();
+        assert!(tally.accepted >= 60 && tally.refused >= 200 && tally.bad_inputs >= 30, "{tally:?}");
+    }
+
+    #[test]
+    fn a_row_that_is_judged_wrongly_is_reported() {
+        let mut row = rows().remove(0);
+        row.spec = Some(json!({ "replicas": 7 }));
+        assert!(offline(std::slice::from_ref(&row)).is_err());
+        (row.expect, row.message) = (Verdict::Refuse, "words that nobody says".to_owned());
+        assert!(offline(&[row]).is_err());
+    }
+}
