@@ -2,5 +2,7 @@
 
 pub mod check;
 pub mod corpus;
+pub mod image;
+pub mod origin;
 pub mod progress;
 pub mod tools;

@@ -1,0 +1,88 @@
+//! Container images without a registry and without an engine that builds them.
+//!
+//! A typed recipe says what an image is made of. From it come the archives that the lab loads into containerd and the
+//! Dockerfiles for people who build the images themselves; a test keeps the committed Dockerfiles equal to the recipes.
+
+mod archive;
+mod debian;
+pub mod dockerfile;
+mod layer;
+mod recipe;
+mod source;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::progress::Progress;
+use recipe::Recipe;
+
+/// An image that the lab can load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Image {
+    /// Holds a pod's namespaces.
+    Pause,
+    /// A shell and small tools, for volume helpers and for clients in tests.
+    Busybox,
+    /// The DNS server of a cluster.
+    CoreDns,
+    /// Serves `pods.metrics.k8s.io`.
+    MetricsServer,
+    /// The default `StorageClass`; its helper pods use [`Image::Busybox`].
+    LocalPathProvisioner,
+    /// The engine of a fleet, newest supported release.
+    Athens,
+    /// The engine's release before that. Same repository, other tag.
+    Athens0180,
+    /// The operator of this tree.
+    Operator,
+    /// The generated module origin, served on port 8080.
+    Origin,
+}
+
+impl Image {
+    /// Every image.
+    pub const ALL: [Self; 9] = [
+        Self::Pause,
+        Self::Busybox,
+        Self::CoreDns,
+        Self::MetricsServer,
+        Self::LocalPathProvisioner,
+        Self::Athens,
+        Self::Athens0180,
+        Self::Operator,
+        Self::Origin,
+    ];
+}
+
+/// What a pod names the image, `repository:tag`.
+pub fn reference(image: Image) -> String {
+    Recipe::of(image).reference()
+}
+
+/// The image as a file for `ctr images import`, made unless the cache has it. What goes into it is built first.
+pub fn archive(image: Image, progress: &Progress) -> Result<PathBuf> {
+    archive::ensure(&Recipe::of(image), progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reference_can_be_pulled_or_moves() {
+        for image in Image::ALL {
+            let reference = reference(image);
+            let (repository, tag) = reference.rsplit_once(':').unwrap();
+            assert!(repository.starts_with("lab.invalid/"), "{reference}");
+            assert!(!tag.is_empty() && tag != "latest", "{reference}");
+        }
+    }
+
+    #[test]
+    fn both_releases_of_the_engine_share_a_repository() {
+        let (newest, before) = (reference(Image::Athens), reference(Image::Athens0180));
+        assert_ne!(newest, before);
+        assert_eq!(newest.split(':').next(), before.split(':').next());
+    }
+}
