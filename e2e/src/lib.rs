@@ -4,5 +4,6 @@ pub mod check;
 pub mod corpus;
 pub mod image;
 pub mod origin;
+pub mod probe;
 pub mod progress;
 pub mod tools;

@@ -46,6 +46,21 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Self; 11] = [
+        Self::Kubernetes,
+        Self::Kubernetes133,
+        Self::Etcd,
+        Self::CoreDns,
+        Self::Kwok,
+        Self::KubeRouter,
+        Self::MetricsServer,
+        Self::LocalPathProvisioner,
+        Self::Athens,
+        Self::Athens0180,
+        Self::Helm,
+    ];
+
     /// Directory of the family's `go.mod` under `e2e/tools`.
     pub fn dir(self) -> &'static str {
         self.spec().dir
@@ -69,17 +84,22 @@ impl Family {
             .expect("a family's go.mod requires the module that the family is named after")
     }
 
+    /// The oldest Go that builds the family.
+    pub(crate) fn go_line(self) -> [u32; 3] {
+        let line = self.spec().go_mod.lines().find_map(|line| line.strip_prefix("go "));
+        numbers(line.unwrap_or_default())
+    }
+
     /// What `go build -ldflags` is given; `date` is the text that stands for the release's date.
     pub(crate) fn ldflags(self, date: &str) -> String {
         let version = self.version();
-        let mut numbers = version.trim_start_matches('v').split('.');
-        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        let [major, minor, _] = numbers(version).map(|number| number.to_string());
         let mut flags = String::from("-s -w");
         for (variable, stamp) in self.spec().stamps {
             let value = match stamp {
                 Stamp::Version => version,
-                Stamp::Major => major,
-                Stamp::Minor => minor,
+                Stamp::Major => &major,
+                Stamp::Minor => &minor,
                 Stamp::Date => date,
                 Stamp::Archive => "archive",
             };
@@ -127,6 +147,17 @@ static GO_VERSION: LazyLock<String> = LazyLock::new(|| {
 /// The release of the `go` command on this machine.
 pub(crate) fn go_version() -> &'static str {
     &GO_VERSION
+}
+
+/// The first three numbers of a version, zero where there is none.
+pub(crate) fn numbers(version: &str) -> [u32; 3] {
+    let mut numbers = version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok());
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+/// Whether everything that the lab runs by default is built.
+pub(crate) fn all_cached() -> bool {
+    Family::ALL.into_iter().filter(|family| *family != Family::Kubernetes133).all(|family| family.store().is_dir())
 }
 
 /// First 12 hexadecimal digits of a hash: enough for names in one machine's cache.
@@ -262,23 +293,9 @@ fn build(family: Family, progress: &Progress) -> Result<()> {
 mod tests {
     use super::*;
 
-    const ALL: [Family; 11] = [
-        Family::Kubernetes,
-        Family::Kubernetes133,
-        Family::Etcd,
-        Family::CoreDns,
-        Family::Kwok,
-        Family::KubeRouter,
-        Family::MetricsServer,
-        Family::LocalPathProvisioner,
-        Family::Athens,
-        Family::Athens0180,
-        Family::Helm,
-    ];
-
     #[test]
     fn every_family_pins_its_module_and_packages_as_tools() {
-        for family in ALL {
+        for family in Family::ALL {
             assert!(family.version().starts_with('v'), "{family:?}: {}", family.version());
             for (_, package) in family.spec().binaries {
                 let declared =
@@ -306,6 +323,14 @@ mod tests {
         ] {
             assert!(flags.contains(expected), "{flags}");
         }
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(numbers("go1.26.10") > numbers("go1.26.4"));
+        assert!(numbers("go1.27") > numbers("go1.26.4"));
+        assert_eq!(numbers("go0"), [0, 0, 0]);
+        assert!(Family::Kubernetes.go_line() >= [1, 26, 0]);
     }
 
     #[test]
