@@ -65,6 +65,11 @@ pub fn archive(image: Image, progress: &Progress) -> Result<PathBuf> {
     archive::ensure(&Recipe::of(image), progress)
 }
 
+/// The operator's release binary: static, and the one that its image holds.
+pub fn operator_binary(progress: &Progress) -> Result<PathBuf> {
+    source::operator_binary(progress)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

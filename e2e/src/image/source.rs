@@ -37,9 +37,7 @@ pub(super) fn prepare(recipe: &Recipe, progress: &Progress) -> Result<()> {
         .collect();
     tools::ensure(&families, progress)?;
     if recipe.files().any(|file| matches!(file.source, Source::Operator)) {
-        let step = progress.long_step("build the operator");
-        operator()?;
-        step.done();
+        operator_binary(progress)?;
     }
     Ok(())
 }
@@ -124,14 +122,25 @@ fn pause(work: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// The operator's static binary: cargo is asked once, so that a layer and its key speak of the same file.
+static OPERATOR: OnceLock<PathBuf> = OnceLock::new();
+
+/// The operator's static binary, built unless cargo finds it current.
+pub(super) fn operator_binary(progress: &Progress) -> Result<PathBuf> {
+    if OPERATOR.get().is_none() {
+        let step = progress.long_step("build the operator");
+        operator()?;
+        step.done();
+    }
+    operator()
+}
+
+/// Asks cargo once, so that a layer and its key speak of the same file.
 fn operator() -> Result<PathBuf> {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(path) = BUILT.get() {
+    if let Some(path) = OPERATOR.get() {
         return Ok(path.clone());
     }
     let path = build_operator()?;
-    Ok(BUILT.get_or_init(|| path).clone())
+    Ok(OPERATOR.get_or_init(|| path).clone())
 }
 
 fn build_operator() -> Result<PathBuf> {
