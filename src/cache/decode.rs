@@ -1,0 +1,380 @@
+//! Decoding with forgetting: an object is read, what the plan needs of it is kept, and the rest is dropped before the
+//! next one is read. A typed Deployment costs fifty times what is kept of it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::core::{ApiResource, DynamicResourceScope, NamespaceResourceScope};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::projection;
+use crate::{
+    api::{GROUP, go_proxy::GoProxy},
+    plan::{
+        DeploymentView, Pod,
+        object::{FLEET_LABEL, Fingerprint, Kind, MOVED_AT_ANNOTATION, REVISION_LABEL},
+    },
+};
+
+/// A child or pod as it came from the API server, with everything dropped that nobody asks for.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    metadata: ObjectMeta,
+    /// Digest of the fields that we own.
+    pub live: Fingerprint,
+    /// Whether our manager owns any field of it.
+    pub managed: bool,
+    rest: Value,
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(Value::deserialize(deserializer)?))
+    }
+}
+
+impl Seen {
+    /// Reads an object. Never fails: what cannot be understood is as if it were not there, so that one odd object does
+    /// not end the watch for all others.
+    pub fn new(mut object: Value) -> Self {
+        let managed = projection::owned_fields(&object).is_some();
+        let live = Fingerprint::of(&projection::project(&object));
+        let metadata = ObjectMeta {
+            name: text(&object, "/metadata/name"),
+            namespace: text(&object, "/metadata/namespace"),
+            uid: text(&object, "/metadata/uid"),
+            resource_version: text(&object, "/metadata/resourceVersion"),
+            ..ObjectMeta::default()
+        };
+        forget(&mut object);
+        Self { metadata, live, managed, rest: object }
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// `metadata.namespace`.
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// `metadata.uid`.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// `metadata.resourceVersion`.
+    pub fn resource_version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
+    /// The fleet that its label names.
+    pub fn fleet(&self) -> Option<&str> {
+        self.label(FLEET_LABEL)
+    }
+
+    /// Uid and kind-qualified name of its controller.
+    pub fn owner(&self) -> Option<Owner<'_>> {
+        let owners = self.rest.pointer("/metadata/ownerReferences")?.as_array()?;
+        let controller = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
+        // A reference without the controller mark still makes the object go with its owner.
+        let owner = controller.or_else(|| owners.iter().find(|owner| is_fleet(owner)))?;
+        let member = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+        Some(Owner { uid: member("uid"), fleet: is_fleet(owner).then(|| member("name")) })
+    }
+
+    /// True once it is being deleted.
+    pub fn deleting(&self) -> bool {
+        self.rest.pointer("/metadata/deletionTimestamp").is_some()
+    }
+
+    /// What its kind tells beyond that.
+    pub fn detail(&self, kind: Kind) -> Detail {
+        match kind {
+            Kind::ControllerRevision => self.revision(),
+            Kind::Deployment => Detail::Deployment(Box::new(self.deployment())),
+            Kind::Service => {
+                let selector = self.rest.pointer("/spec/selector");
+                Detail::Service {
+                    revision: selector.and_then(|labels| labels.get(REVISION_LABEL)?.as_str()).map(Into::into),
+                    moved_at: self.annotation(MOVED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
+                }
+            }
+            Kind::PersistentVolumeClaim => Detail::Claim { phase: text(&self.rest, "/status/phase").map(Into::into) },
+            Kind::ServiceAccount
+            | Kind::NetworkPolicy
+            | Kind::ConfigMap
+            | Kind::PodDisruptionBudget
+            | Kind::HorizontalPodAutoscaler => Detail::None,
+        }
+    }
+
+    fn revision(&self) -> Detail {
+        let data = self.rest.get("data").map_or(Cow::Borrowed("null"), |data| Cow::Owned(data.to_string()));
+        let number = self.rest.get("revision").and_then(Value::as_i64).unwrap_or_default();
+        Detail::Revision { data: data.into(), number }
+    }
+
+    fn deployment(&self) -> DeploymentView {
+        let number = |path: &str| self.rest.pointer(path).and_then(Value::as_i64);
+        let count = |path: &str| number(path).and_then(|n| i32::try_from(n).ok()).unwrap_or_default();
+        DeploymentView {
+            replicas: number("/spec/replicas").and_then(|n| i32::try_from(n).ok()).unwrap_or(1),
+            observed: number("/status/observedGeneration") >= number("/metadata/generation"),
+            current: count("/status/replicas"),
+            ready: count("/status/readyReplicas"),
+            available: count("/status/availableReplicas"),
+            replica_failure: self.condition("ReplicaFailure", "True"),
+        }
+    }
+
+    /// What is kept of a pod. `None` once it has ended for good: nothing of it runs, so it is in nobody's way.
+    pub fn pod(&self) -> Option<Pod> {
+        let phase = text(&self.rest, "/status/phase");
+        if matches!(phase.as_deref(), Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let containers = self.containers();
+        Some(Pod {
+            name: self.name().to_owned(),
+            revision: self.label(REVISION_LABEL).unwrap_or_default().to_owned(),
+            deleting: self.deleting(),
+            ready: self.condition("Ready", "True").is_some(),
+            unschedulable: self.condition("PodScheduled", "False"),
+            waiting: containers.iter().find_map(ContainerStatus::waiting),
+            terminated: containers.iter().find_map(ContainerStatus::terminated),
+            restarts: containers.iter().map(|container| container.restart_count).max().unwrap_or_default(),
+            created: text(&self.rest, "/metadata/creationTimestamp").and_then(|at| at.parse::<Timestamp>().ok()),
+        })
+    }
+
+    fn containers(&self) -> Vec<ContainerStatus> {
+        let of = |path: &str| -> Vec<ContainerStatus> { read(self.rest.pointer(path)).unwrap_or_default() };
+        let mut all = of("/status/initContainerStatuses");
+        all.extend(of("/status/containerStatuses"));
+        all
+    }
+
+    /// Message of the condition, if it has this status.
+    fn condition(&self, type_: &str, status: &str) -> Option<String> {
+        let conditions = self.rest.pointer("/status/conditions")?.as_array()?;
+        let is = |condition: &Value, key: &str, value: &str| condition.get(key).and_then(Value::as_str) == Some(value);
+        let found = conditions.iter().find(|one| is(one, "type", type_) && is(one, "status", status))?;
+        Some(found.get("message").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.rest.pointer("/metadata/labels")?.get(key)?.as_str()
+    }
+
+    fn annotation(&self, key: &str) -> Option<&str> {
+        self.rest.pointer("/metadata/annotations")?.get(key)?.as_str()
+    }
+}
+
+/// Who controls an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// The owner's uid.
+    pub uid: &'a str,
+    /// The owner's name, if it is a fleet.
+    pub fleet: Option<&'a str>,
+}
+
+fn is_fleet(owner: &Value) -> bool {
+    let member = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+    member("kind") == "GoProxy" && member("apiVersion").split('/').next() == Some(GROUP)
+}
+
+/// What a child's kind tells, packed: a revision's content stays text until a plan needs it, because as a tree it
+/// would take ten times the memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing that the plan needs.
+    None,
+    /// A stored revision.
+    Revision {
+        /// Its `data`, as JSON.
+        data: Box<str>,
+        /// Its `revision`.
+        number: i64,
+    },
+    /// A Deployment.
+    Deployment(Box<DeploymentView>),
+    /// The client Service.
+    Service {
+        /// Value of the revision label in the selector.
+        revision: Option<Box<str>>,
+        /// The moved-at annotation, if it parses.
+        moved_at: Option<Timestamp>,
+    },
+    /// A claim's phase.
+    Claim {
+        /// `status.phase`.
+        phase: Option<Box<str>>,
+    },
+}
+
+/// A fleet as it came from the API server.
+#[derive(Clone, Debug)]
+pub struct SeenFleet {
+    metadata: ObjectMeta,
+    /// The fleet without `managedFields`, or why it cannot be read.
+    pub fleet: Result<Arc<GoProxy>, Arc<str>>,
+}
+
+impl<'de> Deserialize<'de> for SeenFleet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut object = Value::deserialize(deserializer)?;
+        if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+            metadata.remove("managedFields");
+            // Often a whole copy of the object, which nothing here reads.
+            if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+                annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            }
+        }
+        let metadata = read(object.get("metadata")).unwrap_or_default();
+        let fleet = serde_json::from_value(object).map(Arc::new).map_err(|error| error.to_string().into());
+        Ok(Self { metadata, fleet })
+    }
+}
+
+impl SeenFleet {
+    /// `metadata`, which can be read even where the spec cannot.
+    pub const fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus {
+    #[serde(default)]
+    restart_count: i32,
+    #[serde(default)]
+    state: ContainerState,
+    #[serde(default)]
+    last_state: ContainerState,
+}
+
+#[derive(Default, Deserialize)]
+struct ContainerState {
+    waiting: Option<Waiting>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Deserialize)]
+struct Waiting {
+    reason: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Terminated {
+    exit_code: i32,
+    reason: Option<String>,
+    message: Option<String>,
+    finished_at: Option<Time>,
+}
+
+impl ContainerStatus {
+    fn waiting(&self) -> Option<(String, String)> {
+        let waiting = self.state.waiting.as_ref()?;
+        Some((waiting.reason.clone().unwrap_or_default(), waiting.message.clone().unwrap_or_default()))
+    }
+
+    fn terminated(&self) -> Option<(i32, String)> {
+        let ended = self.state.terminated.as_ref().or(self.last_state.terminated.as_ref())?;
+        // An init container that did its work is no end worth telling.
+        if ended.exit_code == 0 && ended.finished_at.is_some() && ended.message.is_none() {
+            return None;
+        }
+        Some((ended.exit_code, ended.message.clone().or_else(|| ended.reason.clone()).unwrap_or_default()))
+    }
+}
+
+/// Drops the bulk: what is left is read once more by kind and then dropped as well.
+fn forget(object: &mut Value) {
+    let Value::Object(members) = object else { return };
+    if !members.contains_key("revision") {
+        members.remove("data");
+        members.remove("binaryData");
+    }
+    if let Some(Value::Object(metadata)) = members.get_mut("metadata") {
+        metadata.remove("managedFields");
+    }
+    if let Some(Value::Object(spec)) = members.get_mut("spec") {
+        spec.retain(|key, _| matches!(key.as_str(), "replicas" | "selector"));
+    }
+}
+
+fn text(object: &Value, path: &str) -> Option<String> {
+    object.pointer(path)?.as_str().map(str::to_owned)
+}
+
+fn read<T: DeserializeOwned>(value: Option<&Value>) -> Option<T> {
+    T::deserialize(value?).ok()
+}
+
+impl kube::Resource for Seen {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(resource: &ApiResource) -> Cow<'_, str> {
+        resource.kind.as_str().into()
+    }
+
+    fn group(resource: &ApiResource) -> Cow<'_, str> {
+        resource.group.as_str().into()
+    }
+
+    fn version(resource: &ApiResource) -> Cow<'_, str> {
+        resource.version.as_str().into()
+    }
+
+    fn plural(resource: &ApiResource) -> Cow<'_, str> {
+        resource.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl kube::Resource for SeenFleet {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        GoProxy::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        GoProxy::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        GoProxy::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        GoProxy::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

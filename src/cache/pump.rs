@@ -1,0 +1,238 @@
+//! One watch and nothing else: its own stream, its own back-off, its own state for readiness. A watch that fails slows
+//! no other, and what it brings goes straight into the store.
+
+use std::{fmt::Debug, pin::pin, sync::Arc};
+
+use futures::{Stream, StreamExt};
+use kube::{
+    Api, Client, Resource,
+    core::Status,
+    runtime::watcher::{self, Event, InitialListStrategy, watcher},
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    FleetKey, Source,
+    decode::{Seen, SeenFleet},
+    store::Store,
+};
+use crate::{
+    backoff::{Backoff, chance},
+    controller::queue::Queue,
+    health::{self, Health},
+    metrics::Metrics,
+    plan::object::FLEET_LABEL,
+};
+
+/// Where a pump puts what it gets.
+#[derive(Clone)]
+pub struct Sinks {
+    /// The store.
+    pub store: Arc<Store>,
+    /// The fleets to look at again.
+    pub queue: Arc<Queue>,
+    /// What readiness tells.
+    pub health: Arc<Health>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One watch: what, and in which namespace; `None` is all of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watch {
+    /// What is watched.
+    pub source: Source,
+    /// Where.
+    pub namespace: Option<Arc<str>>,
+}
+
+impl Watch {
+    /// Every watch that the operator needs for these namespaces; none named means all.
+    pub fn all(namespaces: &[String]) -> Vec<Self> {
+        let scopes: Vec<Option<Arc<str>>> = if namespaces.is_empty() {
+            vec![None]
+        } else {
+            namespaces.iter().map(|ns| Some(ns.as_str().into())).collect()
+        };
+        let of = |namespace: &Option<Arc<str>>| {
+            let namespace = namespace.clone();
+            Source::all().map(move |source| Self { source, namespace: namespace.clone() })
+        };
+        scopes.iter().flat_map(of).collect()
+    }
+
+    /// Runs until the process ends. Never returns: every error is waited out.
+    pub async fn run(self, client: Client, sinks: Sinks) {
+        match self.source {
+            Source::Fleets => {
+                let api: Api<SeenFleet> = match &self.namespace {
+                    Some(namespace) => Api::namespaced(client, namespace),
+                    None => Api::all(client),
+                };
+                self.pump(api, &sinks, |pump, event| pump.take_fleet(&sinks, event)).await;
+            }
+            Source::Children(_) | Source::Pods => {
+                let resource = self.source.resource();
+                let api: Api<Seen> = match &self.namespace {
+                    Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+                    None => Api::all_with(client, &resource),
+                };
+                self.pump(api, &sinks, |pump, event| pump.take_seen(&sinks, event)).await;
+            }
+        }
+    }
+
+    fn config(&self, streaming: bool) -> watcher::Config {
+        let config = watcher::Config {
+            initial_list_strategy: if streaming {
+                InitialListStrategy::StreamingList
+            } else {
+                InitialListStrategy::ListWatch
+            },
+            ..watcher::Config::default()
+        };
+        match self.source {
+            Source::Fleets => config,
+            Source::Children(_) | Source::Pods => config.labels(FLEET_LABEL),
+        }
+    }
+
+    /// Streams the list where the server can, since that costs neither side a copy of it, and pages where it cannot.
+    async fn pump<K, T>(&self, api: Api<K>, sinks: &Sinks, take: T)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        T: Fn(&Self, Event<K>),
+    {
+        self.drain(watcher(api.clone(), self.config(true)), sinks, &take, cannot_stream).await;
+        tracing::info!(watch = %self, "the server does not stream lists: paging");
+        self.drain(watcher(api, self.config(false)), sinks, &take, |_| false).await;
+    }
+
+    /// Takes events until an error says that this stream leads nowhere.
+    async fn drain<K>(
+        &self,
+        stream: impl Stream<Item = watcher::Result<Event<K>>>,
+        sinks: &Sinks,
+        take: &impl Fn(&Self, Event<K>),
+        give_up: impl Fn(&watcher::Error) -> bool,
+    ) {
+        let mut stream = pin!(stream);
+        let mut failures = 0;
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Init) => {
+                    // A server that ends each list at once sends no error: begun and not done counts as one.
+                    self.pause(failures).await;
+                    failures += 1;
+                    sinks.metrics.watch_started(self.source);
+                    take(self, Event::Init);
+                }
+                Ok(event) => {
+                    if failures > 0 && !matches!(event, Event::InitApply(_)) {
+                        failures = 0;
+                        sinks.health.recovered(self);
+                    }
+                    take(self, event);
+                }
+                Err(error) if give_up(&error) => return,
+                Err(error) => {
+                    failures += 1;
+                    self.report(sinks, &error);
+                    self.pause(failures).await;
+                }
+            }
+        }
+    }
+
+    async fn pause(&self, failures: u32) {
+        if failures > 0 {
+            tokio::time::sleep(Backoff::WATCH.pause(failures, chance())).await;
+        }
+    }
+
+    fn report(&self, sinks: &Sinks, error: &watcher::Error) {
+        sinks.metrics.watch_failed(self.source);
+        let Some(reason) = health::trouble(self.source, error) else {
+            tracing::info!(watch = %self, error = describe_watch(error), "watch interrupted, resuming");
+            return;
+        };
+        if sinks.health.troubled(self, reason.clone()) {
+            tracing::warn!(watch = %self, reason, "watch cannot go on");
+        }
+    }
+
+    fn take_fleet(&self, sinks: &Sinks, event: Event<SeenFleet>) {
+        match event {
+            Event::Init => sinks.store.begin(self.source, self.namespace.as_ref()),
+            Event::InitApply(seen) | Event::Apply(seen) => sinks.queue.push_all(sinks.store.put_fleet(seen)),
+            Event::Delete(seen) => sinks.queue.push_all(sinks.store.remove_fleet(&seen)),
+            Event::InitDone => self.settle(sinks),
+        }
+    }
+
+    fn take_seen(&self, sinks: &Sinks, event: Event<Seen>) {
+        match event {
+            Event::Init => sinks.store.begin(self.source, self.namespace.as_ref()),
+            Event::InitApply(seen) | Event::Apply(seen) => sinks.queue.push_all(self.put(sinks, &seen)),
+            Event::Delete(seen) => sinks.queue.push_all(self.remove(sinks, &seen)),
+            Event::InitDone => self.settle(sinks),
+        }
+    }
+
+    fn put(&self, sinks: &Sinks, seen: &Seen) -> Option<FleetKey> {
+        match self.source {
+            Source::Children(kind) => sinks.store.put_child(kind, seen),
+            Source::Pods => sinks.store.put_pod(seen),
+            Source::Fleets => None,
+        }
+    }
+
+    fn remove(&self, sinks: &Sinks, seen: &Seen) -> Option<FleetKey> {
+        match self.source {
+            Source::Children(kind) => sinks.store.remove_child(kind, seen.namespace(), seen.uid()),
+            Source::Pods => sinks.store.remove_pod(seen.namespace(), seen.uid()),
+            Source::Fleets => None,
+        }
+    }
+
+    fn settle(&self, sinks: &Sinks) {
+        sinks.queue.push_all(sinks.store.settle(self.source, self.namespace.as_ref()));
+        sinks.health.listed(self);
+        tracing::debug!(watch = %self, "listed");
+    }
+}
+
+impl std::fmt::Display for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.source.plural())?;
+        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, " in namespace {namespace}"))
+    }
+}
+
+/// Servers before 1.34 refuse a streamed list as invalid when the feature is off, and older ones as bad.
+fn cannot_stream(error: &watcher::Error) -> bool {
+    status_of(error)
+        .is_some_and(|status| matches!(status.code, 400 | 422) && status.message.contains("sendInitialEvents"))
+}
+
+/// What the API server said, if it is that which went wrong.
+pub fn status_of(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::WatchError(status) => Some(status),
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => {
+            if let kube::Error::Api(status) = cause {
+                Some(status)
+            } else {
+                None
+            }
+        }
+        watcher::Error::NoResourceVersion => None,
+    }
+}
+
+/// In words: the library's own text repeats the whole answer.
+fn describe_watch(error: &watcher::Error) -> String {
+    status_of(error).map_or_else(|| error.to_string(), |status| status.message.clone())
+}

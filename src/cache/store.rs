@@ -1,0 +1,396 @@
+//! The store: fleets, and per fleet what is kept of its children and pods.
+//!
+//! Three sources write to it: watches, answers to our own writes, and nothing else. Answers come first and watches lag
+//! behind them, so what is older than what is held is not taken. Resource versions are compared as numbers, which the
+//! API promises from 1.35 on and which held before, since they are revisions of etcd; where one is no number, the
+//! newcomer wins.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    FleetKey, Source,
+    decode::{Detail, Seen, SeenFleet},
+};
+use crate::{
+    api::go_proxy::GoProxy,
+    plan::{
+        Obstacle, Pod,
+        object::{Fingerprint, Kind},
+    },
+};
+
+/// The store. Every method is short and in memory.
+#[derive(Debug, Default)]
+pub struct Store {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    fleets: BTreeMap<FleetKey, Entry>,
+    /// How often each watch began anew; what an older round brought and the newest did not is gone.
+    rounds: HashMap<(Source, Option<Arc<str>>), u32>,
+    counts: BTreeMap<Source, usize>,
+}
+
+/// All that is known of one fleet. An entry exists as long as anything carries the fleet's name.
+#[derive(Debug, Default)]
+struct Entry {
+    fleet: Option<Fleet>,
+    children: Vec<Child>,
+    pods: Vec<KeptPod>,
+    obstacles: Vec<Obstacle>,
+}
+
+#[derive(Debug)]
+struct Fleet {
+    read: Result<Arc<GoProxy>, Arc<str>>,
+    uid: Box<str>,
+    resource_version: Box<str>,
+    round: u32,
+}
+
+/// What is kept of a child.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Box<str>,
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: Box<str>,
+    /// Uid of its controller, and whether that is a fleet of the name in the label.
+    pub owner: Option<(Arc<str>, bool)>,
+    /// Digest of the fields that we own.
+    pub live: Fingerprint,
+    /// A desired digest that the server was seen to turn into `live`: writing it again would change nothing.
+    pub same_as_live: Option<Fingerprint>,
+    /// True once it is being deleted.
+    pub deleting: bool,
+    /// What its kind tells.
+    pub detail: Detail,
+    round: u32,
+}
+
+#[derive(Debug)]
+struct KeptPod {
+    uid: Box<str>,
+    /// `None` once it has ended for good.
+    pod: Option<Pod>,
+    round: u32,
+}
+
+/// What is known of a fleet at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Uid of the fleet.
+    pub uid: Box<str>,
+    /// The fleet, or why it cannot be read.
+    pub fleet: Result<Arc<GoProxy>, Arc<str>>,
+    /// Its children, whoever owns them.
+    pub children: Vec<Child>,
+    /// Its pods that have not ended for good.
+    pub pods: Vec<Pod>,
+    /// What could not be written last time.
+    pub obstacles: Vec<Obstacle>,
+}
+
+impl Store {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change below leaves the maps whole, so a panic elsewhere does not spoil them.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a fleet. `None` when it does not exist.
+    pub fn snapshot(&self, key: &FleetKey) -> Option<Snapshot> {
+        let inner = self.lock();
+        let entry = inner.fleets.get(key)?;
+        let fleet = entry.fleet.as_ref()?;
+        Some(Snapshot {
+            uid: fleet.uid.clone(),
+            fleet: fleet.read.clone(),
+            children: entry.children.clone(),
+            pods: entry.pods.iter().filter_map(|kept| kept.pod.clone()).collect(),
+            obstacles: entry.obstacles.clone(),
+        })
+    }
+
+    /// One child.
+    pub fn child(&self, key: &FleetKey, kind: Kind, name: &str) -> Option<Child> {
+        self.lock().fleets.get(key)?.children.iter().find(|child| child.is(kind, name)).cloned()
+    }
+
+    /// Every fleet there is.
+    pub fn fleets(&self) -> Vec<FleetKey> {
+        self.lock().fleets.iter().filter(|(_, entry)| entry.fleet.is_some()).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// How many objects of each source are held.
+    pub fn counts(&self) -> BTreeMap<Source, usize> {
+        self.lock().counts.clone()
+    }
+
+    /// Remembers what could not be written. True if that is news.
+    pub fn set_obstacles(&self, key: &FleetKey, obstacles: Vec<Obstacle>) -> bool {
+        match self.lock().fleets.get_mut(key) {
+            Some(entry) if entry.obstacles != obstacles => {
+                entry.obstacles = obstacles;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Remembers that the server turns `desired` into what is live. True if that is news.
+    pub fn set_same_as_live(&self, key: &FleetKey, kind: Kind, name: &str, desired: Fingerprint) -> bool {
+        let mut inner = self.lock();
+        let child =
+            inner.fleets.get_mut(key).and_then(|entry| entry.children.iter_mut().find(|child| child.is(kind, name)));
+        match child {
+            Some(child) if child.same_as_live != Some(desired) => {
+                child.same_as_live = Some(desired);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// A watch, of one namespace or of all, begins anew: what it brings from here on is the whole.
+    pub fn begin(&self, source: Source, namespace: Option<&Arc<str>>) {
+        *self.lock().rounds.entry((source, namespace.cloned())).or_default() += 1;
+    }
+
+    /// A watch has brought all there is: what was not brought is gone. Returns the fleets that changed.
+    pub fn settle(&self, source: Source, namespace: Option<&Arc<str>>) -> Vec<FleetKey> {
+        let mut inner = self.lock();
+        let Inner { fleets, counts, rounds } = &mut *inner;
+        let round = rounds.get(&(source, namespace.cloned())).copied().unwrap_or_default();
+        let mut changed = Vec::new();
+        for (key, entry) in fleets.iter_mut().filter(|(key, _)| namespace.is_none_or(|one| *one == key.namespace)) {
+            let gone = entry.drop_older(source, round);
+            if gone > 0 {
+                *counts.entry(source).or_default() -= gone;
+                changed.push(key.clone());
+            }
+        }
+        fleets.retain(|_, entry| !entry.is_empty());
+        changed
+    }
+
+    /// Takes a fleet. True if there is something new in it.
+    pub fn put_fleet(&self, seen: SeenFleet) -> Option<FleetKey> {
+        let metadata = seen.metadata();
+        let key = FleetKey::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+        let fleet = Fleet {
+            uid: metadata.uid.as_deref()?.into(),
+            resource_version: metadata.resource_version.as_deref()?.into(),
+            read: seen.fleet,
+            round: 0,
+        };
+        let mut inner = self.lock();
+        let round = inner.round(Source::Fleets, &key.namespace);
+        let entry = inner.fleets.entry(key.clone()).or_default();
+        if let Some(held) = &mut entry.fleet
+            && !is_newer(&fleet.resource_version, &held.resource_version)
+        {
+            held.round = held.round.max(round);
+            return None;
+        }
+        if entry.fleet.replace(Fleet { round, ..fleet }).is_none() {
+            *inner.counts.entry(Source::Fleets).or_default() += 1;
+        }
+        Some(key)
+    }
+
+    /// A fleet is gone.
+    pub fn remove_fleet(&self, seen: &SeenFleet) -> Option<FleetKey> {
+        let metadata = seen.metadata();
+        let key = FleetKey::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+        let mut inner = self.lock();
+        let entry = inner.fleets.get_mut(&key)?;
+        entry.fleet.take_if(|held| Some(&*held.uid) == metadata.uid.as_deref())?;
+        entry.obstacles.clear();
+        inner.removed(Source::Fleets, &key);
+        Some(key)
+    }
+
+    /// Takes a child. Returns its fleet if the plan could see a difference.
+    pub fn put_child(&self, kind: Kind, seen: &Seen) -> Option<FleetKey> {
+        let key = FleetKey::new(seen.namespace(), seen.fleet()?);
+        let source = Source::Children(kind);
+        let mut inner = self.lock();
+        let round = inner.round(source, &key.namespace);
+        let moved_from = inner.take_from_others(kind, seen, &key);
+        let entry = inner.fleets.entry(key.clone()).or_default();
+        let owner = entry.owner(seen, &key);
+        match entry.children.iter_mut().find(|child| child.is(kind, seen.name())) {
+            Some(held) if !is_newer(seen.resource_version(), &held.resource_version) => {
+                held.round = held.round.max(round);
+                None
+            }
+            Some(held) => {
+                let next = Child::new(kind, seen, owner, round).knowing(held);
+                let news = !next.looks_like(held);
+                *held = next;
+                news.then_some(key)
+            }
+            None => {
+                entry.children.push(Child::new(kind, seen, owner, round));
+                if !moved_from {
+                    *inner.counts.entry(source).or_default() += 1;
+                }
+                Some(key)
+            }
+        }
+    }
+
+    /// A child is gone: this very one, not another that took its name since.
+    pub fn remove_child(&self, kind: Kind, namespace: &str, uid: &str) -> Option<FleetKey> {
+        let mut inner = self.lock();
+        let key = inner.find(namespace, |entry| entry.remove_child(kind, uid))?;
+        inner.removed(Source::Children(kind), &key);
+        Some(key)
+    }
+
+    /// Takes a pod. Returns its fleet if the plan could see a difference.
+    pub fn put_pod(&self, seen: &Seen) -> Option<FleetKey> {
+        let key = FleetKey::new(seen.namespace(), seen.fleet()?);
+        let mut inner = self.lock();
+        let round = inner.round(Source::Pods, &key.namespace);
+        let entry = inner.fleets.entry(key.clone()).or_default();
+        let pod = seen.pod();
+        if let Some(held) = entry.pods.iter_mut().find(|kept| &*kept.uid == seen.uid()) {
+            let news = held.pod != pod;
+            (held.pod, held.round) = (pod, round);
+            return news.then_some(key);
+        }
+        entry.pods.push(KeptPod { uid: seen.uid().into(), pod, round });
+        *inner.counts.entry(Source::Pods).or_default() += 1;
+        Some(key)
+    }
+
+    /// A pod is gone.
+    pub fn remove_pod(&self, namespace: &str, uid: &str) -> Option<FleetKey> {
+        let mut inner = self.lock();
+        let key = inner.find(namespace, |entry| entry.remove_pod(uid))?;
+        inner.removed(Source::Pods, &key);
+        Some(key)
+    }
+}
+
+impl Inner {
+    /// The round that the watch of this namespace, or else of all, is in.
+    fn round(&self, source: Source, namespace: &Arc<str>) -> u32 {
+        let own = self.rounds.get(&(source, Some(namespace.clone())));
+        own.or_else(|| self.rounds.get(&(source, None))).copied().unwrap_or_default()
+    }
+
+    /// The first fleet of a namespace for which `act` says yes.
+    fn find(&mut self, namespace: &str, mut act: impl FnMut(&mut Entry) -> bool) -> Option<FleetKey> {
+        let first = FleetKey::new(namespace, "");
+        let fleets = self.fleets.range_mut((Bound::Included(first), Bound::Unbounded));
+        let mut inside = fleets.take_while(|(key, _)| &*key.namespace == namespace);
+        inside.find_map(|(key, entry)| act(entry).then(|| key.clone()))
+    }
+
+    fn removed(&mut self, source: Source, key: &FleetKey) {
+        *self.counts.entry(source).or_default() -= 1;
+        if self.fleets.get(key).is_some_and(Entry::is_empty) {
+            self.fleets.remove(key);
+        }
+    }
+
+    /// A child whose label was changed is held under its old fleet: it is taken from there. True if it was there.
+    fn take_from_others(&mut self, kind: Kind, seen: &Seen, key: &FleetKey) -> bool {
+        let held = |entry: &Entry| entry.children.iter().any(|child| child.is(kind, seen.name()));
+        if self.fleets.get(key).is_some_and(held) {
+            return false;
+        }
+        let uid = seen.uid();
+        self.find(seen.namespace(), |entry| entry.remove_child(kind, uid)).is_some()
+    }
+}
+
+impl Entry {
+    const fn is_empty(&self) -> bool {
+        self.fleet.is_none() && self.children.is_empty() && self.pods.is_empty()
+    }
+
+    fn remove_child(&mut self, kind: Kind, uid: &str) -> bool {
+        let place = self.children.iter().position(|child| child.kind == kind && &*child.uid == uid);
+        place.map(|place| self.children.swap_remove(place)).is_some()
+    }
+
+    fn remove_pod(&mut self, uid: &str) -> bool {
+        let place = self.pods.iter().position(|pod| &*pod.uid == uid);
+        place.map(|place| self.pods.swap_remove(place)).is_some()
+    }
+
+    fn drop_older(&mut self, source: Source, round: u32) -> usize {
+        match source {
+            Source::Fleets => usize::from(self.fleet.take_if(|fleet| fleet.round < round).is_some()),
+            Source::Children(kind) => self.children.extract_if(.., |c| c.kind == kind && c.round < round).count(),
+            Source::Pods => self.pods.extract_if(.., |pod| pod.round < round).count(),
+        }
+    }
+
+    /// All children of a fleet have the same owner: its uid is kept once.
+    fn owner(&self, seen: &Seen, key: &FleetKey) -> Option<(Arc<str>, bool)> {
+        let owner = seen.owner()?;
+        let known = self.children.iter().filter_map(|child| child.owner.as_ref()).find(|(uid, _)| **uid == *owner.uid);
+        let uid = known.map_or_else(|| owner.uid.into(), |(uid, _)| uid.clone());
+        Some((uid, owner.fleet == Some(&*key.name)))
+    }
+}
+
+impl Child {
+    fn new(kind: Kind, seen: &Seen, owner: Option<(Arc<str>, bool)>, round: u32) -> Self {
+        Self {
+            kind,
+            name: seen.name().into(),
+            uid: seen.uid().into(),
+            resource_version: seen.resource_version().into(),
+            owner,
+            live: seen.live,
+            same_as_live: None,
+            deleting: seen.deleting(),
+            detail: seen.detail(kind),
+            round,
+        }
+    }
+
+    /// Keeps what was learned of the held version, as long as it still says the same.
+    fn knowing(mut self, held: &Self) -> Self {
+        if self.live == held.live && self.uid == held.uid {
+            self.same_as_live = held.same_as_live;
+        }
+        self
+    }
+
+    fn is(&self, kind: Kind, name: &str) -> bool {
+        self.kind == kind && &*self.name == name
+    }
+
+    /// Whether a plan could not tell them apart: only the version differs.
+    fn looks_like(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            && self.owner == other.owner
+            && self.live == other.live
+            && self.deleting == other.deleting
+            && self.detail == other.detail
+    }
+}
+
+/// Whether a version is newer than the one held. See the module's text.
+fn is_newer(incoming: &str, held: &str) -> bool {
+    match (incoming.parse::<u128>(), held.parse::<u128>()) {
+        (Ok(incoming), Ok(held)) => incoming > held,
+        _ => incoming != held,
+    }
+}
