@@ -68,6 +68,22 @@
 //!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`.
 
 pub mod api;
+pub mod apply;
+pub mod backoff;
+pub mod cache;
+pub mod check;
+pub mod cli;
+pub mod client;
+pub mod controller;
+pub mod crds;
 pub mod engine;
+pub mod events;
+pub mod health;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+pub mod observe;
 pub mod plan;
+pub mod render;
 pub mod status;
+pub mod telemetry;

@@ -1,10 +1,35 @@
 //! The `goproxy-operator` command.
 
-use goproxy_operator::api::crd;
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    for crd in crd::all() {
-        println!("---\n{}", crd::to_yaml(&crd)?);
+use anyhow::Context;
+use clap::Parser;
+use goproxy_operator::{
+    check,
+    cli::{Cli, Command},
+    controller, crds, render, telemetry,
+};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    // Chosen before anything opens a connection: with two providers in the build the library would have to guess.
+    rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is already installed")?;
+    match cli.command {
+        Command::Run(run) => {
+            telemetry::init(run.log_format, run.log_level);
+            let ended = runtime()?.block_on(controller::run::run(run.options()));
+            ended.inspect_err(|error| tracing::error!(%error, "stopped"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Crd { output } => crds::print(output.as_deref()).map(|()| ExitCode::SUCCESS),
+        Command::Render { file, installation } => render::command(&file, installation.into()),
+        Command::Check { scope, namespace, leader_elect_namespace } => {
+            let lease = leader_elect_namespace.unwrap_or_else(goproxy_operator::cli::own_namespace);
+            runtime()?.block_on(check::command(&scope.namespaces, &namespace, &lease))
+        }
     }
-    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }

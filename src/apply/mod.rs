@@ -1,0 +1,307 @@
+//! Makes the cluster as a plan says: compares each object with what is held of it, writes those that differ, in stages,
+//! and removes what is left over once all is written. Decides nothing.
+
+pub mod request;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use serde_json::Value;
+
+use crate::{
+    api::condition::Reason,
+    cache::{
+        FleetKey, Source,
+        decode::{Owner, Seen},
+        store::{Child, Store},
+    },
+    metrics::{Metrics, WriteResult, Written},
+    observe::is_ours,
+    plan::{
+        Obstacle, Prune, Target, TargetPlan,
+        object::{FLEET_LABEL, Kind, Object, Precondition},
+    },
+};
+use request::{Setback, Writer};
+
+/// What an apply needs.
+#[derive(Clone)]
+pub struct Applier {
+    /// Requests.
+    pub writer: Writer,
+    /// What is held of each object; answers go straight into it.
+    pub store: Arc<Store>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// How many requests changed something.
+    pub writes: usize,
+    /// Whether the store holds something that the plan did not know.
+    pub news: bool,
+    /// What the API server refuses.
+    pub obstacles: Vec<Obstacle>,
+    /// What else went wrong, the first of it.
+    pub setback: Option<Setback>,
+}
+
+impl Applied {
+    fn add(&mut self, written: Result<Outcome, Setback>) {
+        match written {
+            Ok(Outcome { wrote, news }) => {
+                self.writes += usize::from(wrote);
+                self.news |= news;
+            }
+            Err(Setback::Refused(obstacle)) => self.obstacles.push(obstacle),
+            Err(setback) => {
+                // Nothing outranks having lost the lead.
+                if self.setback.is_none() || setback == Setback::Deposed {
+                    self.setback = Some(setback);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcome {
+    wrote: bool,
+    news: bool,
+}
+
+/// Stages of an apply, in order. Within one, nothing depends on anything else, so it is written at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// The record from which the rest is made.
+    Record,
+    /// What pods need.
+    Ground,
+    /// The pods, one Deployment after the other: one may wait for another's pods to end.
+    Pods,
+    /// What leads to pods or watches them.
+    Front,
+}
+
+impl Stage {
+    /// Exhaustive on purpose: a new kind that nobody placed does not compile.
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::ControllerRevision => Self::Record,
+            Kind::ServiceAccount | Kind::NetworkPolicy | Kind::ConfigMap | Kind::PersistentVolumeClaim => Self::Ground,
+            Kind::Deployment => Self::Pods,
+            Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => Self::Front,
+        }
+    }
+
+    const ALL: [Self; 4] = [Self::Record, Self::Ground, Self::Pods, Self::Front];
+}
+
+impl Applier {
+    /// Applies what a plan says for each target.
+    pub async fn apply(&self, key: &FleetKey, fleet_uid: &str, targets: &[TargetPlan]) -> Applied {
+        let mut applied = Applied::default();
+        for TargetPlan { target, objects, prune } in targets {
+            let Target { region: _, cluster } = target;
+            debug_assert!(cluster.is_none(), "plans name no other cluster yet");
+            self.write_stages(key, fleet_uid, objects, &mut applied).await;
+            if applied.setback.is_none() && applied.obstacles.is_empty() {
+                for one in prune {
+                    applied.add(self.prune(key, fleet_uid, one).await);
+                }
+            }
+        }
+        applied
+    }
+
+    async fn write_stages(&self, key: &FleetKey, fleet_uid: &str, objects: &[Object], applied: &mut Applied) {
+        for stage in Stage::ALL {
+            let mut due =
+                objects.iter().filter(|one| Stage::of(one.kind) == stage && !self.at_rest(key, fleet_uid, one));
+            if stage == Stage::Pods {
+                for object in due {
+                    applied.add(self.write(key, fleet_uid, object).await);
+                }
+            } else if let Some(first) = due.next() {
+                let all = std::iter::once(first).chain(due).map(|object| self.write(key, fleet_uid, object));
+                join_all(all).await.into_iter().for_each(|written| applied.add(written));
+            }
+            // What comes later relies on what came before. A refusal is told and goes on: one refused object should
+            // not keep the others from being repaired.
+            if applied.setback.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing need be written. The common case: no request, no copy.
+    fn at_rest(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> bool {
+        self.store.child(key, object.kind, &object.name).is_some_and(|held| {
+            let same = held.live == object.fingerprint || held.same_as_live == Some(object.fingerprint);
+            // What is being deleted is made anew once it is gone; writing to it would change nothing.
+            is_ours(&held, fleet_uid) && (same || held.deleting)
+        })
+    }
+
+    async fn write(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+        let written = self.write_checked(key, fleet_uid, object).await;
+        if let Err(setback) = &written {
+            let result = match setback {
+                Setback::Deposed => return written,
+                Setback::Conflict(_) => WriteResult::Conflict,
+                Setback::Refused(obstacle) if obstacle.reason == Reason::NameTaken => WriteResult::NameTaken,
+                Setback::Refused(_) => WriteResult::Refused,
+                Setback::NotFound(_) | Setback::Failing { .. } => WriteResult::Failed,
+            };
+            self.metrics.wrote(Written::Child(object.kind), result);
+            tracing::info!(kind = object.kind.as_str(), name = object.name, %setback, "not written");
+        }
+        written.map_err(|setback| naming(object, setback))
+    }
+
+    async fn write_checked(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+        match self.store.child(key, object.kind, &object.name) {
+            Some(held) if is_ours(&held, fleet_uid) => self.change(key, object, &held.uid).await,
+            Some(held) => Err(Setback::Refused(taken(object, held.owner.is_some_and(|(_, by_name)| by_name)))),
+            None => self.create(key, fleet_uid, object).await,
+        }
+    }
+
+    /// Creates what is not there. Version 1 is no object's: an object of the name makes this a conflict, so that
+    /// nothing foreign is ever taken over.
+    async fn create(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+        self.check(key, object).await?;
+        match self.send(key, object, "resourceVersion", "1").await {
+            Err(Setback::Conflict(_)) => self.meet(key, fleet_uid, object).await,
+            other => other,
+        }
+    }
+
+    /// An object of the name exists that no watch has brought: either it is ours and the watch lags or its label was
+    /// removed, or it is somebody else's.
+    async fn meet(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+        let source = Source::Children(object.kind);
+        let found = Seen::new(self.writer.get(source, &key.namespace, &object.name).await?.object);
+        match found.owner() {
+            Some(Owner { uid, .. }) if uid == fleet_uid => {}
+            None if object.kind == Kind::PersistentVolumeClaim
+                && (found.managed || found.fleet() == Some(&*key.name)) => {}
+            Some(Owner { fleet, .. }) => return Err(Setback::Refused(taken(object, fleet == Some(&*key.name)))),
+            None => return Err(Setback::Refused(taken(object, false))),
+        }
+        let news = self.store.put_child(object.kind, &found).is_some();
+        if found.deleting() {
+            return Err(Setback::Conflict("the old one is still being deleted".to_owned()));
+        }
+        if found.live == object.fingerprint {
+            return Ok(Outcome { wrote: false, news });
+        }
+        self.change(key, object, found.uid()).await
+    }
+
+    /// Changes the object of this uid and no other.
+    async fn change(&self, key: &FleetKey, object: &Object, uid: &str) -> Result<Outcome, Setback> {
+        self.check(key, object).await?;
+        self.send(key, object, "uid", uid).await
+    }
+
+    /// What must hold besides, asked right before the write.
+    async fn check(&self, key: &FleetKey, object: &Object) -> Result<(), Setback> {
+        let Precondition::NoPodsOutside { revision } = &object.precondition else { return Ok(()) };
+        let labels = format!("{FLEET_LABEL}={}", key.name);
+        let mut list = self.writer.list(Source::Pods, &key.namespace, &labels).await?.object;
+        let pods = match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(pods)) => pods,
+            _ => Vec::new(),
+        };
+        let outside =
+            pods.into_iter().map(Seen::new).filter_map(|seen| seen.pod()).find(|pod| pod.revision != *revision);
+        outside
+            .map_or(Ok(()), |pod| Err(Setback::Conflict(format!("pod {} of another revision still exists", pod.name))))
+    }
+
+    async fn send(&self, key: &FleetKey, object: &Object, guard: &str, value: &str) -> Result<Outcome, Setback> {
+        let mut body = object.body.clone();
+        body["metadata"][guard] = value.into();
+        if let Precondition::Unchanged { resource_version } = &object.precondition {
+            body["metadata"]["resourceVersion"] = resource_version.as_str().into();
+        }
+        let source = Source::Children(object.kind);
+        let before = self.store.child(key, object.kind, &object.name);
+        let answer = self.writer.apply(source, &key.namespace, &object.name, &body, false).await?;
+        let stored = Seen::new(answer.object);
+        let unchanged = before.is_some_and(|before| *before.resource_version == *stored.resource_version());
+        let result = match (answer.created, unchanged) {
+            (true, _) => WriteResult::Created,
+            (false, true) => WriteResult::Unchanged,
+            (false, false) => WriteResult::Changed,
+        };
+        self.metrics.wrote(Written::Child(object.kind), result);
+        tracing::debug!(kind = object.kind.as_str(), name = object.name, ?result, "written");
+        let news = self.store.put_child(object.kind, &stored).is_some();
+        self.remember_form(key, object, &stored);
+        Ok(Outcome { wrote: true, news })
+    }
+
+    /// The server may keep what it was given in another form, which would look like drift for ever.
+    fn remember_form(&self, key: &FleetKey, object: &Object, stored: &Seen) {
+        if stored.live != object.fingerprint
+            && self.store.set_same_as_live(key, object.kind, &object.name, object.fingerprint)
+        {
+            self.metrics.write_loop_avoided(object.kind);
+            let (kind, name) = (object.kind.as_str(), &object.name);
+            tracing::warn!(kind, name, "the API server keeps this object in another form than it was applied in");
+        }
+    }
+
+    async fn prune(&self, key: &FleetKey, fleet_uid: &str, prune: &Prune) -> Result<Outcome, Setback> {
+        let Prune { kind, name, uid, resource_version } = prune;
+        let held: Option<Child> = self.store.child(key, *kind, name);
+        if !held.is_some_and(|held| is_ours(&held, fleet_uid) && *held.uid == **uid && !held.deleting) {
+            return Ok(Outcome::default());
+        }
+        let source = Source::Children(*kind);
+        let deleted = self.writer.delete(source, &key.namespace, name, uid, resource_version).await;
+        let result = match &deleted {
+            Ok(_) | Err(Setback::NotFound(_)) => WriteResult::Deleted,
+            Err(Setback::Conflict(_)) => WriteResult::Conflict,
+            Err(Setback::Refused(_)) => WriteResult::Refused,
+            Err(Setback::Failing { .. } | Setback::Deposed) => WriteResult::Failed,
+        };
+        self.metrics.wrote(Written::Child(*kind), result);
+        match deleted {
+            // The watch tells when it is gone.
+            Ok(_) => Ok(Outcome { wrote: true, news: false }),
+            Err(Setback::NotFound(_)) => {
+                self.store.remove_child(*kind, &key.namespace, uid);
+                Ok(Outcome { wrote: false, news: true })
+            }
+            Err(setback) => Err(setback),
+        }
+    }
+}
+
+/// A name that is not ours to use. `left_over`: it belongs to a fleet of the same name that was deleted before.
+fn taken(object: &Object, left_over: bool) -> Obstacle {
+    let (kind, name) = (object.kind.as_str(), &object.name);
+    if left_over {
+        let message = format!("{kind} {name} belongs to an earlier fleet of this name and is waited for to be removed");
+        return Obstacle { reason: Reason::Progressing, message };
+    }
+    let message =
+        format!("{kind} {name} exists and is not this fleet's: rename or remove it, or give the fleet another name");
+    Obstacle { reason: Reason::NameTaken, message }
+}
+
+/// An obstacle's message tells which object it is about.
+fn naming(object: &Object, setback: Setback) -> Setback {
+    if let Setback::Refused(Obstacle { reason, message }) = &setback
+        && !matches!(reason, Reason::NameTaken | Reason::Progressing)
+    {
+        let message = format!("{} {}: {message}", object.kind.as_str(), object.name);
+        return Setback::Refused(Obstacle { reason: *reason, message });
+    }
+    setback
+}

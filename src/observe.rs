@@ -1,0 +1,126 @@
+//! What is known of a fleet, as a plan wants it: out of memory, and at most one request.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client, ResourceExt};
+
+use crate::{
+    api::go_proxy::GoProxy,
+    cache::{
+        decode::Detail as Packed,
+        store::{Child as Kept, Snapshot},
+    },
+    client::describe,
+    plan::{Child, Children, Detail, Observed, StoredRevision, object::Kind, validate::Settings},
+};
+
+/// What a plan gets beside the snapshot.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// The instant of the snapshot.
+    pub now: Timestamp,
+    /// Whether this fleet may start a change that only a new operator asks for.
+    pub contract_slot: bool,
+    /// What was found out about the CA bundle.
+    pub ca_bundle_found: Option<bool>,
+    /// Settings of the installation.
+    pub settings: Arc<Settings>,
+}
+
+/// Puts together what a plan decides on. In memory.
+pub fn observe(fleet: Arc<GoProxy>, snapshot: Snapshot, around: Circumstances) -> Observed {
+    let uid = fleet.uid().unwrap_or_default();
+    // An object that is not ours is as if it were absent: the plan asks for ours, and apply finds the name taken.
+    let ours = snapshot.children.into_iter().filter(|child| is_ours(child, &uid));
+    let children: Children = ours.map(|child| ((child.kind, child.name.to_string()), unpack(child))).collect();
+    let Circumstances { now, contract_slot, ca_bundle_found, settings } = around;
+    Observed {
+        fleet,
+        now,
+        children,
+        pods: snapshot.pods,
+        ca_bundle_found,
+        obstacles: snapshot.obstacles,
+        contract_slot,
+        settings,
+    }
+}
+
+/// Whether a child with our label is this fleet's. A volume has no owner as long as it is kept: its label decides.
+pub fn is_ours(child: &Kept, fleet_uid: &str) -> bool {
+    match &child.owner {
+        Some((uid, _)) => **uid == *fleet_uid,
+        None => child.kind == Kind::PersistentVolumeClaim,
+    }
+}
+
+/// Asks whether the ConfigMap key with the CA bundle exists. Only where a fleet that is not ready names one: a missing
+/// one keeps its pods from starting. One request, or none.
+pub async fn ca_bundle_found(client: &Client, fleet: &GoProxy) -> Option<bool> {
+    let key_ref = fleet.spec.upstream.as_ref()?.ca_bundle.as_ref()?;
+    let ready = |status: &crate::api::status::GoProxyStatus| {
+        status.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True")
+    };
+    if fleet.status.as_ref().is_some_and(ready) {
+        return None;
+    }
+    let reference = &key_ref.config_map_key_ref;
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &fleet.namespace()?);
+    match api.get_opt(&reference.name).await {
+        Ok(Some(map)) => {
+            let text = map.data.unwrap_or_default().contains_key(&reference.key);
+            Some(text || map.binary_data.unwrap_or_default().contains_key(&reference.key))
+        }
+        Ok(None) => Some(false),
+        Err(error) => {
+            tracing::info!(error = describe(&error), name = reference.name, "cannot ask for the CA bundle");
+            None
+        }
+    }
+}
+
+fn unpack(kept: Kept) -> Child {
+    Child {
+        uid: kept.uid.into(),
+        resource_version: kept.resource_version.into(),
+        owner_uid: kept.owner.map(|(uid, _)| uid.to_string()),
+        live: kept.live,
+        deleting: kept.deleting,
+        detail: unpack_detail(kept.detail),
+    }
+}
+
+fn unpack_detail(packed: Packed) -> Detail {
+    match packed {
+        Packed::None => Detail::None,
+        Packed::Revision { data, number } => match serde_json::from_str::<StoredRevision>(&data) {
+            Ok(stored) => Detail::Revision(Arc::new(StoredRevision { number, ..stored })),
+            Err(error) => {
+                tracing::warn!(%error, "a stored revision cannot be read");
+                Detail::None
+            }
+        },
+        Packed::Deployment(view) => Detail::Deployment(*view),
+        Packed::Service { revision, moved_at } => Detail::Service { revision: revision.map(Into::into), moved_at },
+        Packed::Claim { phase } => Detail::Claim { phase: phase.map(Into::into) },
+    }
+}
+
+/// The children that would be there after everything of a plan was applied: what `render` goes on from.
+pub fn as_if_applied(objects: &[crate::plan::object::Object], fleet_uid: &str) -> Children {
+    let child = |object: &crate::plan::object::Object| {
+        let seen = crate::cache::decode::Seen::new(object.body.clone());
+        let child = Child {
+            uid: String::new(),
+            resource_version: String::new(),
+            owner_uid: (object.kind != Kind::PersistentVolumeClaim).then(|| fleet_uid.to_owned()),
+            live: object.fingerprint,
+            deleting: false,
+            detail: unpack_detail(seen.detail(object.kind)),
+        };
+        ((object.kind, object.name.clone()), child)
+    };
+    objects.iter().map(child).collect::<BTreeMap<_, _>>()
+}
