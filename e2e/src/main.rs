@@ -1,2 +1,7 @@
 //! The `lab` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    goproxy_lab::cli::run()
+}

@@ -104,6 +104,6 @@ mod tests {
     #[test]
     fn the_stamp_keeps_its_width_up_to_a_day() {
         assert_eq!(stamp(Duration::from_millis(1_250)), "    1.2s ");
-        assert_eq!(stamp(Duration::from_secs(86_400)), "86400.0s ");
+        assert_eq!(stamp(Duration::from_hours(24)), "86400.0s ");
     }
 }

@@ -1,0 +1,192 @@
+//! The verbs of `cargo lab`. Each has its arguments and its work in one place, so that another verb is another variant.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+
+use crate::cluster::{self, Kubernetes, Lab, Profile, Spec, StateDir};
+use crate::image::{self, Image};
+use crate::progress::Progress;
+
+/// Real Kubernetes clusters on this machine, and everything that runs on them.
+#[derive(Debug, Parser)]
+#[command(name = "cargo lab", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start clusters; what is not built yet is built first.
+    Up(Up),
+    /// End the clusters and remove every trace of them.
+    Down,
+    /// Say what runs.
+    Status,
+    /// Print the path of a kubeconfig that works on this machine.
+    Kubeconfig(Choice),
+    /// Load an image into the clusters: a docker-archive, or one of the lab's images by name.
+    Load(Load),
+    /// Print the log of a component, or the names of the components.
+    Logs(Logs),
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// What a cluster consists of.
+    #[arg(long, value_enum, default_value = "node")]
+    profile: Profile,
+    /// Number of clusters; they are called a, b and so on, and joined by a link that can be cut.
+    #[arg(long, default_value_t = 1)]
+    clusters: u8,
+    /// Kubernetes version of the control planes.
+    #[arg(long, value_enum, default_value = "1.36")]
+    kubernetes: Kubernetes,
+    /// Lift the client limits of controller manager, scheduler and kwok, for tests of scale.
+    #[arg(long)]
+    raised_limits: bool,
+}
+
+#[derive(Debug, Args)]
+struct Choice {
+    /// One cluster instead of all.
+    #[arg(long)]
+    cluster: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Load {
+    /// Path of a docker-archive, or the name of an image of the lab.
+    image: String,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+#[derive(Debug, Args)]
+struct Logs {
+    /// Name of the component; without one, the names are printed.
+    component: Option<String>,
+    /// Name of the cluster.
+    #[arg(long, default_value = "a")]
+    cluster: String,
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&anyhow::Error::new(error).context("cannot start")),
+    };
+    match runtime.block_on(execute(cli.verb)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "lab: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn execute(verb: Verb) -> Result<()> {
+    let (state, progress) = (StateDir::from_env(), Progress::new());
+    match verb {
+        Verb::Up(args) => up(&args, &state, &progress).await,
+        Verb::Down => {
+            cluster::down(&state, &progress).await?;
+            progress.note("nothing is left of the lab");
+            Ok(())
+        }
+        Verb::Status => print(&cluster::status(&state).await?),
+        Verb::Kubeconfig(choice) => kubeconfig(&choice, &state),
+        Verb::Load(args) => load(&args, &state, &progress).await,
+        Verb::Logs(args) => logs(&args, &state),
+    }
+}
+
+async fn up(args: &Up, state: &StateDir, progress: &Progress) -> Result<()> {
+    let spec = Spec {
+        profile: args.profile,
+        clusters: args.clusters,
+        kubernetes: args.kubernetes,
+        raised_limits: args.raised_limits,
+    };
+    let lab = cluster::up(&spec, state, progress).await?;
+    progress.note(format!("ready: export KUBECONFIG={}", lab.kubeconfig().display()));
+    Ok(())
+}
+
+fn kubeconfig(choice: &Choice, state: &StateDir) -> Result<()> {
+    let lab = Lab::attach(state)?;
+    let path = match &choice.cluster {
+        Some(name) => lab.cluster(name)?.kubeconfig(),
+        None => lab.kubeconfig(),
+    };
+    print(&format!("{}\n", path.display()))
+}
+
+async fn load(args: &Load, state: &StateDir, progress: &Progress) -> Result<()> {
+    let lab = Lab::attach(state)?;
+    let archive = archive(&args.image, progress)?;
+    for cluster in lab.clusters() {
+        if args.choice.cluster.as_deref().is_none_or(|name| name == cluster.name()) {
+            let step = progress.step(format!("{}: {} loaded", cluster.name(), args.image));
+            cluster.import(&archive).await?;
+            step.done();
+        }
+    }
+    Ok(())
+}
+
+fn archive(name: &str, progress: &Progress) -> Result<PathBuf> {
+    if Path::new(name).exists() {
+        return Ok(name.into());
+    }
+    let wanted = name.replace(['-', '.'], "").to_lowercase();
+    let found = Image::ALL.into_iter().find(|image| format!("{image:?}").to_lowercase() == wanted);
+    let names = || Image::ALL.map(|image| format!("{image:?}").to_lowercase()).join(", ");
+    let image = found.with_context(|| format!("{name} is neither a file nor an image of the lab: {}", names()))?;
+    image::archive(image, progress)
+}
+
+fn logs(args: &Logs, state: &StateDir) -> Result<()> {
+    let lab = Lab::attach(state)?;
+    let cluster = lab.cluster(&args.cluster)?;
+    let names = cluster.components();
+    let Some(component) = &args.component else { return print(&(names.join("\n") + "\n")) };
+    ensure!(
+        names.contains(component),
+        "cluster {} has no component {component}; it has {}",
+        cluster.name(),
+        names.join(", ")
+    );
+    let path = cluster.log(component);
+    print(&std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?)
+}
+
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_image_is_answered_with_the_known_ones() {
+        let error = archive("nonesuch", &Progress::silent()).unwrap_err().to_string();
+        assert!(error.contains("athens0180") && error.contains("busybox"), "{error}");
+    }
+}

@@ -1,0 +1,74 @@
+//! What runs on top of a cluster for it to be a usual one: names, metrics, storage; and the nodes of a cluster that has none.
+
+pub(super) mod coredns;
+pub(super) mod kwok;
+pub(super) mod local_path;
+pub(super) mod metrics;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::wait;
+
+/// Field manager of the objects of the lab.
+pub(super) const MANAGER: &str = "goproxy-lab";
+
+/// Bootstrap objects (namespaces, default roles) appear shortly after the API server is ready.
+const APPLY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Applies objects in order, each until the API server takes it.
+pub(super) async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
+    for value in objects {
+        let object: DynamicObject = serde_json::from_value(value.clone()).context("this is no object")?;
+        let name = object.metadata.name.clone().context("an object without name")?;
+        let (kind, api) = api_of(client, &object)?;
+        let start = Instant::now();
+        while let Err(error) = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&object)).await {
+            if start.elapsed() > APPLY_DEADLINE {
+                return Err(error).with_context(|| format!("cannot apply {kind} {name}"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}
+
+fn api_of(client: &Client, object: &DynamicObject) -> Result<(String, Api<DynamicObject>)> {
+    let types = object.types.as_ref().context("an object without type")?;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+    let api = match &object.metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    Ok((types.kind.clone(), api))
+}
+
+/// Waits until a Deployment has a Pod that serves.
+pub(super) async fn wait_available(client: &Client, namespace: &str, name: &str) -> Result<()> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    wait::until(&format!("the Deployment {namespace}/{name}"), Duration::from_mins(2), || async {
+        let status = api.get_opt(name).await?.and_then(|deployment| deployment.status);
+        Ok(status.and_then(|status| status.available_replicas).filter(|count| *count > 0).map(|_| ()))
+    })
+    .await
+}
+
+/// Reads the objects of a manifest with one or several documents.
+fn read_manifest(path: &Path) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// The one object of a kind in a manifest, to be changed.
+fn find_kind<'a>(objects: &'a mut [Value], kind: &str) -> Result<&'a mut Value> {
+    objects.iter_mut().find(|object| object["kind"] == kind).with_context(|| format!("the manifest has no {kind}"))
+}
