@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cluster::{self, Kubernetes, Lab, Profile, Spec, StateDir};
 use crate::image::{self, Image};
 use crate::progress::Progress;
+use crate::suite::{self, Tier};
 
 /// Real Kubernetes clusters on this machine, and everything that runs on them.
 #[derive(Debug, Parser)]
@@ -33,6 +34,8 @@ enum Verb {
     Load(Load),
     /// Print the log of a component, or the names of the components.
     Logs(Logs),
+    /// Run the tests, cheap tiers first; the last line is the count.
+    Test(Test),
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +78,22 @@ struct Logs {
     cluster: String,
 }
 
+#[derive(Debug, Args)]
+struct Test {
+    /// Only these tiers. Default: all.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    tier: Vec<Tier>,
+    /// Only stories on clusters whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Go on with the next tier after a failure.
+    #[arg(long)]
+    keep_going: bool,
+    /// Kubernetes version of the control-plane tier.
+    #[arg(long, value_enum, default_value = "1.36")]
+    kubernetes: Kubernetes,
+}
+
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -107,7 +126,21 @@ async fn execute(verb: Verb) -> Result<()> {
         Verb::Kubeconfig(choice) => kubeconfig(&choice, &state),
         Verb::Load(args) => load(&args, &state, &progress).await,
         Verb::Logs(args) => logs(&args, &state),
+        Verb::Test(args) => test(args, &progress).await,
     }
+}
+
+async fn test(args: Test, progress: &Progress) -> Result<()> {
+    let Test { tier, only, keep_going, kubernetes } = args;
+    let tiers = if tier.is_empty() { Tier::ALL.to_vec() } else { tier };
+    let options = suite::Options { tiers, only, keep_going, kubernetes };
+    ensure!(suite::run(&repository(), &options, progress).await?, "not everything passed");
+    Ok(())
+}
+
+/// The source tree that this program was built from.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 async fn up(args: &Up, state: &StateDir, progress: &Progress) -> Result<()> {

@@ -1,11 +1,15 @@
 //! Real Kubernetes clusters on one machine, and the tests and benchmarks that run on them.
 
+pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod corpus;
 pub mod image;
+pub mod operator;
 pub mod origin;
 pub mod probe;
 pub mod progress;
+pub mod story;
+pub mod suite;
 pub mod tools;

@@ -4,18 +4,28 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::{
+    api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
-    Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    Api, Client, ResourceExt as _,
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind, TypeMeta},
 };
-use tokio::process::Command;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Command,
+};
 
 use crate::{
-    cluster::{Cluster, Process, Reach},
+    cluster::{Cluster, Process, Reach, until},
     image::{self, Image},
     progress::Progress,
     tools::{self, Family},
@@ -58,36 +68,63 @@ pub async fn helm_test(cluster: &Cluster, repo: &Path) -> Result<String> {
 pub async fn helm(cluster: &Cluster, repo: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(tools::bin(Family::Helm, "helm"));
     command.current_dir(repo).env("KUBECONFIG", cluster.kubeconfig()).args(arguments);
-    finish(command, "helm").await
+    finish(command, "helm", "").await
 }
 
 /// Runs kubectl against a cluster, as an administrator.
 pub async fn kubectl(cluster: &Cluster, repo: &Path, arguments: &[&str]) -> Result<String> {
+    kubectl_with_input(cluster, repo, arguments, "").await
+}
+
+/// The same, with something to read.
+pub async fn kubectl_with_input(cluster: &Cluster, repo: &Path, arguments: &[&str], input: &str) -> Result<String> {
     let mut command = Command::new(tools::bin(Family::Kubernetes, "kubectl"));
     // Its cache would otherwise be left in the home directory.
     command.env("KUBECACHEDIR", cluster.directory().join("kubectl-cache"));
     command.current_dir(repo).env("KUBECONFIG", cluster.kubeconfig()).args(arguments);
-    finish(command, "kubectl").await
+    finish(command, "kubectl", input).await
 }
 
-async fn finish(mut command: Command, name: &str) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().await.with_context(|| format!("cannot start {name}"))?;
+async fn finish(mut command: Command, name: &str, input: &str) -> Result<String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{name} {:?}: {out}{err}", command.as_std().get_args().collect::<Vec<_>>());
     Ok(out.into_owned())
 }
 
 /// An operator that runs on the host with the rights that the chart gives it, and no more.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HostOperator {
     cluster: Cluster,
     name: String,
+    account: String,
+    port: u16,
 }
 
 impl HostOperator {
-    /// Starts one. `name` tells several apart; `arguments` follow `run`.
+    /// Starts one under the account of the chart. `name` tells several apart; `arguments` follow `run`.
     pub async fn start(cluster: &Cluster, name: &str, binary: &Path, port: u16, arguments: &[&str]) -> Result<Self> {
-        let kubeconfig = cluster.service_account_kubeconfig(NAMESPACE, RELEASE, Reach::Host).await?;
+        Self::start_as(cluster, RELEASE, name, binary, port, arguments).await
+    }
+
+    /// Starts one under an account of its own with the same rights, so that the audit log tells it from others.
+    pub async fn start_as(
+        cluster: &Cluster,
+        account: &str,
+        name: &str,
+        binary: &Path,
+        port: u16,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let kubeconfig = cluster.service_account_kubeconfig(NAMESPACE, account, Reach::Host).await?;
+        if account != RELEASE {
+            share_rights(&cluster.client().await?, account).await?;
+        }
         let process = Process::on_host(cluster.name(), name, binary)
             .args(["run", "--identity", name, "--leader-elect-namespace", NAMESPACE])
             .args(["--metrics-address", &format!("127.0.0.1:{port}")])
@@ -95,12 +132,41 @@ impl HostOperator {
             .args(arguments.iter().copied())
             .env("KUBECONFIG", kubeconfig.display().to_string());
         cluster.run(&process).await?;
-        Ok(Self { cluster: cluster.clone(), name: name.to_owned() })
+        Ok(Self { cluster: cluster.clone(), name: name.to_owned(), account: account.to_owned(), port })
+    }
+
+    /// The user that the audit log names.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{NAMESPACE}:{}", self.account)
     }
 
     /// Its process id.
     pub fn pid(&self) -> Result<i32> {
-        self.cluster.pids(&self.name).first().copied().with_context(|| format!("{} does not run: {}", self.name, self.log()))
+        self.cluster
+            .pids(&self.name)
+            .first()
+            .copied()
+            .with_context(|| format!("{} does not run: {}", self.name, self.log()))
+    }
+
+    /// Waits until its readiness page says that nothing is pending.
+    pub async fn wait_ready(&self) -> Result<()> {
+        until(&format!("{} is ready", self.name), Duration::from_secs(30), || async {
+            Ok(self.page("/readyz").await.ok().filter(|(status, _)| *status == 200))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Status and text of one of its pages.
+    pub async fn page(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: lab\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
+        Ok((status, body.to_owned()))
     }
 
     /// Sends it a signal.
@@ -109,23 +175,69 @@ impl HostOperator {
     }
 
     /// Ends it as Kubernetes would, and waits until it is gone.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(&self) -> Result<()> {
         self.cluster.stop(&self.name).await
     }
 
     /// Kills it, and waits until it is gone.
-    pub async fn kill(self) -> Result<()> {
+    pub async fn kill(&self) -> Result<()> {
         self.cluster.kill(&self.name).await
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn wait_gone(&self) -> Result<()> {
+        until(&format!("{} ends", self.name), Duration::from_secs(30), || async {
+            Ok(self.cluster.pids(&self.name).is_empty().then_some(()))
+        })
+        .await
     }
 
     /// Starts it again after it ended.
     pub async fn start_again(&self) -> Result<()> {
-        self.cluster.start(&self.name).await
+        self.cluster.start(&self.name).await?;
+        self.wait_ready().await
     }
 
     /// The path of its log.
     pub fn log(&self) -> String {
         self.cluster.log(&self.name).display().to_string()
+    }
+}
+
+/// Adds an account to every binding of the chart's account.
+async fn share_rights(client: &Client, account: &str) -> Result<()> {
+    let subject = Subject {
+        kind: "ServiceAccount".to_owned(),
+        name: account.to_owned(),
+        namespace: Some(NAMESPACE.to_owned()),
+        api_group: None,
+    };
+    let bound = |subjects: &Option<Vec<Subject>>| subjects.iter().flatten().any(|subject| subject.name == RELEASE);
+    let cluster_wide: Api<ClusterRoleBinding> = Api::all(client.clone());
+    for mut binding in cluster_wide.list(&ListParams::default()).await?.into_iter().filter(|one| bound(&one.subjects)) {
+        binding.metadata =
+            ObjectMeta { name: Some(format!("{}-{account}", binding.name_any())), ..ObjectMeta::default() };
+        binding.subjects = Some(vec![subject.clone()]);
+        create_once(&cluster_wide, &binding).await?;
+    }
+    let inside: Api<RoleBinding> = Api::namespaced(client.clone(), NAMESPACE);
+    for mut binding in inside.list(&ListParams::default()).await?.into_iter().filter(|one| bound(&one.subjects)) {
+        binding.metadata =
+            ObjectMeta { name: Some(format!("{}-{account}", binding.name_any())), ..ObjectMeta::default() };
+        binding.subjects = Some(vec![subject.clone()]);
+        create_once(&inside, &binding).await?;
+    }
+    Ok(())
+}
+
+async fn create_once<K>(api: &Api<K>, object: &K) -> Result<()>
+where
+    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    match api.create(&PostParams::default(), object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -141,7 +253,8 @@ pub async fn install_rights(cluster: &Cluster, repo: &Path, values: &[&str]) -> 
     arguments.extend(values.iter().flat_map(|value| ["--set", *value]));
     let rendered = helm(cluster, repo, &arguments).await?;
     let client = cluster.client().await?;
-    let wanted = ["CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    let wanted =
+        ["CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
     for object in documents(&rendered)? {
         let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
         let hook = object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("helm.sh/hook"));
@@ -151,7 +264,8 @@ pub async fn install_rights(cluster: &Cluster, repo: &Path, values: &[&str]) -> 
     }
     let crd: Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
         Api::all(client);
-    kube::runtime::wait::await_condition(crd, "goproxies.goproxy.rs", kube::runtime::conditions::is_crd_established()).await?;
+    kube::runtime::wait::await_condition(crd, "goproxies.goproxy.rs", kube::runtime::conditions::is_crd_established())
+        .await?;
     Ok(())
 }
 
@@ -191,4 +305,21 @@ fn api_for(client: &Client, object: &DynamicObject, namespace: &str) -> Result<A
 /// The operator's release binary, built when it is not current.
 pub fn binary(progress: &Progress) -> Result<PathBuf> {
     image::operator_binary(progress)
+}
+
+/// An operator whose builders put one more label on every child: what a later release might do. A debug build, because only
+/// what it sends matters.
+pub fn drill_binary(repo: &Path, progress: &Progress) -> Result<PathBuf> {
+    let step = progress.long_step("operator with another label built");
+    let target = tools::cache_dir().join("drill");
+    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(repo)
+        .args(["build", "--quiet", "--locked", "--package", "goproxy-operator", "--bin", "goproxy-operator"])
+        .args(["--features", "drill-label", "--target-dir"])
+        .arg(&target)
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "the operator with another label does not build");
+    step.done();
+    Ok(target.join("debug/goproxy-operator"))
 }

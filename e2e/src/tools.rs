@@ -188,22 +188,6 @@ pub(crate) fn lock(name: &str) -> Result<File> {
     Ok(file)
 }
 
-/// A fresh directory in which something of this key is made. Those of killed labs are removed; the name has the process
-/// id in it, because a compiler that a killed lab left running may still write to its own. The caller holds the key's lock.
-pub(crate) fn building_dir(parent: &Path, key: &str) -> Result<PathBuf> {
-    fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-    let prefix = format!("{key}.building-");
-    for entry in fs::read_dir(parent).with_context(|| format!("read {}", parent.display()))? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            fs::remove_dir_all(entry.path()).with_context(|| format!("remove {}", entry.path().display()))?;
-        }
-    }
-    let dir = parent.join(format!("{prefix}{}", std::process::id()));
-    fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
-    Ok(dir)
-}
-
 /// Builds those of the families that are not in the cache yet.
 pub fn ensure(families: &[Family], progress: &Progress) -> Result<()> {
     let missing: Vec<_> = families.iter().copied().filter(|family| !family.store().is_dir()).collect();
@@ -281,7 +265,11 @@ fn release_date(family: Family) -> Result<String> {
 /// Builds a family into its place. The caller holds the family's lock.
 fn build(family: Family, progress: &Progress) -> Result<()> {
     let store = family.store();
-    let building = building_dir(&cache_dir().join("tools"), &family.key())?;
+    let building = store.with_file_name(format!("{}.building", family.key()));
+    if building.exists() {
+        fs::remove_dir_all(&building).with_context(|| format!("remove {}", building.display()))?;
+    }
+    fs::create_dir_all(&building).with_context(|| format!("create {}", building.display()))?;
     let ldflags = family.ldflags(&release_date(family)?);
     for (name, package) in family.spec().binaries {
         let step = progress.step(format!("  {name}"));

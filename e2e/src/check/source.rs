@@ -18,7 +18,7 @@ pub fn source(repo: &Path) -> Vec<Check> {
 }
 
 /// The cargo that built us, when it did, so that a pinned toolchain stays pinned.
-pub(super) fn cargo(directory: &Path) -> Command {
+pub(crate) fn cargo(directory: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(directory);
     command

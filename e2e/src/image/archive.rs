@@ -1,9 +1,7 @@
 //! Images as `docker save` writes them: layers, a configuration, and a manifest that names both.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -14,9 +12,6 @@ use super::recipe::{Config, Layer, Recipe};
 use super::source;
 use crate::progress::Progress;
 use crate::tools;
-
-/// How long an archive that a newer one replaced is kept: another lab may be about to load it.
-const KEEP: Duration = Duration::from_hours(24);
 
 /// The archive of an image, made unless the cache has it.
 pub(super) fn ensure(recipe: &Recipe, progress: &Progress) -> Result<PathBuf> {
@@ -35,25 +30,15 @@ pub(super) fn ensure(recipe: &Recipe, progress: &Progress) -> Result<PathBuf> {
         return Ok(path);
     }
     let step = progress.step(format!("image {}", recipe.reference()));
-    let work = tools::building_dir(&dir, &name)?;
+    let work = dir.join(format!("{name}.building"));
+    if work.exists() {
+        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+    }
+    fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
     let sizes = write(recipe, &layers, &work, &path)?;
     fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
     step.done_with(sizes);
-    forget_old(&dir, &format!("{}-{}-", recipe.name, recipe.tag), &path)?;
     Ok(path)
-}
-
-/// Removes archives of this image that were replaced long ago, or every edit of the operator would stay for ever.
-fn forget_old(dir: &Path, prefix: &str, current: &Path) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
-        let (entry, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
-        let ours = name.to_string_lossy().starts_with(prefix) && entry.extension().is_some_and(|end| end == "tar");
-        let age = fs::metadata(&entry).ok().and_then(|metadata| metadata.modified().ok()?.elapsed().ok());
-        if ours && entry != current && age.is_some_and(|age| age > KEEP) {
-            fs::remove_file(&entry).with_context(|| format!("remove {}", entry.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Writes the archive to its place and says how large it and its layers are.
@@ -61,7 +46,7 @@ fn write(recipe: &Recipe, keys: &[String], work: &Path, path: &Path) -> Result<S
     let mut layers = Vec::new();
     for (index, (layer, key)) in recipe.layers.iter().zip(keys).enumerate() {
         layers.push(match layer {
-            Layer::Debian(_) => cached_layer(layer, key)?,
+            Layer::Debian(_) => cached_layer(layer, key, work)?,
             Layer::Files(_) => source::tree(layer, work)?.write(&work.join(format!("{index}.tar")))?,
         });
     }
@@ -78,26 +63,22 @@ fn write(recipe: &Recipe, keys: &[String], work: &Path, path: &Path) -> Result<S
         tree.add(name, file(Content::Copy(layer.path.clone())));
     }
     let building = work.join("image.tar");
-    let file = File::create(&building).with_context(|| format!("create {}", building.display()))?;
-    let mut writer = tree.pack(BufWriter::new(file)).with_context(|| format!("write {}", building.display()))?;
-    writer.flush().with_context(|| format!("write {}", building.display()))?;
-    let size = writer.get_ref().metadata()?.len();
+    let size = tree.write(&building)?.size;
     fs::rename(&building, path).with_context(|| format!("publish {}", path.display()))?;
     let sizes: Vec<_> = layers.iter().map(|layer| tools::megabytes(layer.size)).collect();
     Ok(format!("{}, layers {}", tools::megabytes(size), sizes.join(" + ")))
 }
 
 /// A layer that is slow to make and shared between images.
-fn cached_layer(layer: &Layer, key: &str) -> Result<LayerFile> {
+fn cached_layer(layer: &Layer, key: &str, work: &Path) -> Result<LayerFile> {
     let dir = tools::cache_dir().join("layers");
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let path = dir.join(format!("{key}.tar"));
     let _lock = tools::lock(&format!("layer-{key}"))?;
     if !path.is_file() {
-        let work = tools::building_dir(&dir, key)?;
-        let building = work.join("layer.tar");
-        source::tree(layer, &work)?.write(&building)?;
+        let building = dir.join(format!("{key}.building"));
+        source::tree(layer, work)?.write(&building)?;
         fs::rename(&building, &path).with_context(|| format!("publish {}", path.display()))?;
-        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
     }
     let (sha256, size) = hash_file(&path)?;
     Ok(LayerFile { path, sha256, size })

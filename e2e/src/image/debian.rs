@@ -11,9 +11,8 @@ use tar::EntryType;
 use super::layer::{Content, Node, Tree};
 use super::recipe::{DEBIAN_SUITE, PRUNED};
 
-/// Package manager state, since nothing is ever installed into these images, and what is copied from this machine.
-const STATE: &[&str] =
-    &["dev", "etc/apt", "etc/hostname", "etc/resolv.conf", "var/cache", "var/lib/apt", "var/lib/dpkg"];
+/// Package manager state: nothing is ever installed into these images.
+const STATE: &[&str] = &["dev", "etc/apt", "var/cache", "var/lib/apt", "var/lib/dpkg"];
 
 /// Directories that are links into `usr` on a current Debian. The packages of this suite still ship files under the
 /// old names.
@@ -38,6 +37,7 @@ pub(super) fn tree(packages: &[&str], work: &Path) -> Result<Tree> {
     }
     let mut tree = read(&tar)?;
     finish(&mut tree);
+    fs::remove_file(&tar).with_context(|| format!("remove {}", tar.display()))?;
     Ok(tree)
 }
 

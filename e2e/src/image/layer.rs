@@ -75,24 +75,17 @@ impl Tree {
         self.0.range(prefix.to_owned()..).take_while(move |(path, _)| path.starts_with(prefix))
     }
 
-    /// Writes the tree as a tar file and hashes it, as a layer's name in an image needs.
+    /// Writes the tree as a tar file: sorted, without times, hard links last so that their targets come first.
     pub(super) fn write(&self, path: &Path) -> Result<LayerFile> {
         let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
-        let hashing =
-            self.pack(Hashing::new(BufWriter::new(file))).with_context(|| format!("write {}", path.display()))?;
-        let (sha256, size) = hashing.finish()?;
-        Ok(LayerFile { path: path.to_owned(), sha256, size })
-    }
-
-    /// Writes the tree in the tar format: sorted, without times, hard links last so that their targets come first.
-    pub(super) fn pack<W: Write>(&self, writer: W) -> Result<W> {
-        let mut builder = tar::Builder::new(writer);
+        let mut builder = tar::Builder::new(Hashing::new(BufWriter::new(file)));
         let (links, others): (Vec<_>, Vec<_>) =
             self.0.iter().partition(|(_, node)| matches!(node.content, Content::Hardlink(_)));
         for (name, node) in others.into_iter().chain(links) {
-            append(&mut builder, name, node).with_context(|| format!("pack {name}"))?;
+            append(&mut builder, name, node).with_context(|| format!("write {name} to {}", path.display()))?;
         }
-        Ok(builder.into_inner()?)
+        let (sha256, size) = builder.into_inner()?.finish()?;
+        Ok(LayerFile { path: path.to_owned(), sha256, size })
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn fingerprint(layer: &Layer) -> Result<String> {
     let mut hash = Sha256::new();
     match layer {
         Layer::Debian(packages) => hash.update(format!(
-            "debian 2 {} {} {}",
+            "debian 1 {} {} {}",
             super::recipe::DEBIAN_SUITE,
             packages.join(","),
             super::recipe::PRUNED.join(",")

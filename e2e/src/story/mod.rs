@@ -8,16 +8,29 @@ use std::{future::Future, path::PathBuf, pin::Pin, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use goproxy_operator::api::go_proxy::GoProxy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, Client, api::{DeleteParams, Patch, PatchParams}};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
+
+pub mod changes;
+pub mod control_plane;
+pub mod convergence;
+pub mod corpus;
+pub mod leadership;
+pub mod node;
+pub mod serving;
+pub mod surface;
+pub mod troubles;
 
 use crate::{
     cluster::{Cluster, until},
+    operator::HostOperator,
     progress::Progress,
 };
 
 /// Where a story runs.
-#[derive(Debug)]
 pub struct Stage {
     /// The cluster.
     pub cluster: Cluster,
@@ -27,6 +40,8 @@ pub struct Stage {
     pub repo: PathBuf,
     /// Where a story may say what it measured.
     pub progress: Progress,
+    /// The operator, where it is a process on the host.
+    pub host_operator: Option<HostOperator>,
 }
 
 /// A story's work.
@@ -42,6 +57,11 @@ pub struct Story {
 }
 
 impl Stage {
+    /// The operator on the host, for stories that stop it and start it.
+    pub fn operator(&self) -> Result<&HostOperator> {
+        self.host_operator.as_ref().context("the operator is deployed here, not a process on the host")
+    }
+
     /// The fleets of a namespace.
     pub fn fleets(&self, namespace: &str) -> Api<GoProxy> {
         Api::namespaced(self.client.clone(), namespace)
@@ -49,7 +69,8 @@ impl Stage {
 
     /// Applies a fleet as a user would, with strict validation.
     pub async fn apply_fleet(&self, namespace: &str, name: &str, spec: Value) -> Result<GoProxy> {
-        let body = json!({"apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "metadata": {"name": name}, "spec": spec});
+        let body =
+            json!({"apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "metadata": {"name": name}, "spec": spec});
         let parameters = PatchParams::apply("a-user").force().validation_strict();
         self.fleets(namespace).patch(name, &parameters, &Patch::Apply(body)).await.context("the fleet is refused")
     }
@@ -66,7 +87,8 @@ impl Stage {
         let fleets = self.fleets(namespace);
         let waited = until(what, deadline, || async {
             let fleet = fleets.get(name).await?;
-            let current = fleet.status.as_ref().and_then(|status| status.observed_generation) == fleet.metadata.generation;
+            let current =
+                fleet.status.as_ref().and_then(|status| status.observed_generation) == fleet.metadata.generation;
             Ok((current && predicate(&fleet)).then_some(fleet))
         });
         match waited.await {
@@ -81,7 +103,9 @@ impl Stage {
     /// Waits until a fleet is ready and nothing is under way.
     pub async fn wait_settled(&self, namespace: &str, name: &str) -> Result<GoProxy> {
         let settled = |fleet: &GoProxy| {
-            holds(fleet, "Ready") == Some(true) && holds(fleet, "Reconciling") == Some(false) && holds(fleet, "Stalled") == Some(false)
+            holds(fleet, "Ready") == Some(true)
+                && holds(fleet, "Reconciling") == Some(false)
+                && holds(fleet, "Stalled") == Some(false)
         };
         self.wait_fleet(namespace, name, "the fleet settles", Duration::from_secs(120), settled).await
     }

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 
 use crate::{
     check::{Check, Outcome},
+    cluster::Kubernetes,
+    probe,
     progress::Progress,
 };
 
@@ -25,6 +27,11 @@ pub enum Tier {
     Node,
 }
 
+impl Tier {
+    /// All tiers, cheap ones first.
+    pub const ALL: [Self; 4] = [Self::Static, Self::Unit, Self::ControlPlane, Self::Node];
+}
+
 /// What a run is asked for.
 #[derive(Debug)]
 pub struct Options {
@@ -34,6 +41,8 @@ pub struct Options {
     pub only: Option<String>,
     /// Goes on with the next tier after a failure.
     pub keep_going: bool,
+    /// Kubernetes version of the control-plane tier.
+    pub kubernetes: Kubernetes,
 }
 
 /// All checks of a run, with the time each took.
@@ -61,12 +70,13 @@ impl Results {
 }
 
 /// Runs the tiers; true when nothing failed. The last line printed is the count.
-pub fn run(repo: &Path, options: &Options, progress: &Progress) -> anyhow::Result<bool> {
+pub async fn run(repo: &Path, options: &Options, progress: &Progress) -> anyhow::Result<bool> {
+    probe::ensure(progress)?;
     let mut results = Results::default();
     let mut broken = None;
     for tier in &options.tiers {
         let step = progress.long_step(format!("tier {tier:?}"));
-        let ran = run_tier(*tier, repo, options, &mut results, progress);
+        let ran = run_tier(*tier, repo, options, &mut results, progress).await;
         if let Err(error) = ran {
             broken = Some(error.context(format!("tier {tier:?} could not run")));
             break;
@@ -89,7 +99,7 @@ pub fn run(repo: &Path, options: &Options, progress: &Progress) -> anyhow::Resul
     Ok(failed == 0 && passed > 0)
 }
 
-fn run_tier(
+async fn run_tier(
     tier: Tier,
     repo: &Path,
     options: &Options,
@@ -99,8 +109,8 @@ fn run_tier(
     match tier {
         Tier::Static => rust::static_checks(repo, results, progress),
         Tier::Unit => rust::unit_tests(repo, results, progress),
-        Tier::ControlPlane => story::control_plane(repo, options, results, progress),
-        Tier::Node => story::node(repo, options, results, progress),
+        Tier::ControlPlane => story::control_plane(repo, options, results, progress).await,
+        Tier::Node => story::node(repo, options, results, progress).await,
     }
 }
 
@@ -127,7 +137,11 @@ fn print_line(text: &str) -> anyhow::Result<()> {
 }
 
 /// Runs something that yields several checks, and gives each its share of the time.
-fn timed(results: &mut Results, progress: &Progress, work: impl FnOnce() -> anyhow::Result<Vec<Check>>) -> anyhow::Result<()> {
+fn timed(
+    results: &mut Results,
+    progress: &Progress,
+    work: impl FnOnce() -> anyhow::Result<Vec<Check>>,
+) -> anyhow::Result<()> {
     let start = Instant::now();
     let checks = work()?;
     #[expect(clippy::cast_precision_loss, reason = "a count of checks")]

@@ -16,7 +16,9 @@ pub(super) fn static_checks(repo: &Path, results: &mut Results, progress: &Progr
     timed(results, progress, || Ok(check::source::source(repo)))?;
     timed(results, progress, || check::dependencies::dependencies(repo, &tools::cache_dir()))?;
     tools::ensure(&[Family::Helm], progress)?;
-    timed(results, progress, || check::chart::chart(&tools::bin(Family::Helm, "helm"), repo))
+    timed(results, progress, || {
+        Ok(check::chart::chart(&tools::bin(Family::Helm, "helm"), repo, check::Golden::from_environment()))
+    })
 }
 
 /// `cargo test` over the workspace; each test counts.

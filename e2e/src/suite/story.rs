@@ -14,11 +14,21 @@ use crate::{
 };
 
 /// A real API server and controller manager; pods are pretended by kwok. The operator runs on the host.
-pub(super) async fn control_plane(repo: &Path, options: &Options, results: &mut Results, progress: &Progress) -> Result<()> {
-    let spec = Spec { profile: Profile::ControlPlane, clusters: 1, kubernetes: options.kubernetes, raised_limits: false };
+pub(super) async fn control_plane(
+    repo: &Path,
+    options: &Options,
+    results: &mut Results,
+    progress: &Progress,
+) -> Result<()> {
+    let spec =
+        Spec { profile: Profile::ControlPlane, clusters: 1, kubernetes: options.kubernetes, raised_limits: false };
     on_a_lab(&spec, progress, async |lab| {
-        let stage = stage(lab, repo).await?;
+        let mut stage = stage(lab, repo).await?;
         operator::install_rights(&stage.cluster, repo, &[]).await?;
+        let binary = operator::binary(progress)?;
+        let host = operator::HostOperator::start(&stage.cluster, "operator", &binary, 18_190, &[]).await?;
+        host.wait_ready().await?;
+        stage.host_operator = Some(host);
         tell(story::control_plane::ALL, &stage, options, results, progress).await;
         Ok(())
     })
@@ -50,7 +60,13 @@ async fn on_a_lab(spec: &Spec, progress: &Progress, work: impl AsyncFnOnce(&Lab)
 
 async fn stage(lab: &Lab, repo: &Path) -> Result<Stage> {
     let cluster = lab.cluster("a")?.clone();
-    Ok(Stage { client: cluster.client().await?, cluster, repo: repo.to_owned(), progress: Progress::new() })
+    Ok(Stage {
+        client: cluster.client().await?,
+        cluster,
+        repo: repo.to_owned(),
+        progress: Progress::new(),
+        host_operator: None,
+    })
 }
 
 /// Tells the stories one after the other: they share two cores, and one at a time gives readable times.

@@ -247,6 +247,8 @@ pub fn labels(fleet: &ValidFleet) -> BTreeMap<String, String> {
         ("app.kubernetes.io/instance", fleet.name.as_str()),
         ("app.kubernetes.io/managed-by", FIELD_MANAGER),
         (FLEET_LABEL, fleet.name.as_str()),
+        #[cfg(feature = "drill-label")]
+        ("goproxy.rs/drill", "true"),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))

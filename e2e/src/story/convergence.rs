@@ -1,0 +1,350 @@
+//! What exists follows from the spec, and from nothing else: births, repairs, deletion, and silence at rest.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::{Value, json};
+
+use super::{Stage, Telling};
+use crate::{audit::AuditLog, cluster::until};
+
+/// Kinds of child, with group and version, as a user of kubectl names them.
+pub const KINDS: [(&str, &str, &str); 9] = [
+    ("apps", "v1", "ControllerRevision"),
+    ("", "v1", "ServiceAccount"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"),
+    ("", "v1", "ConfigMap"),
+    ("", "v1", "PersistentVolumeClaim"),
+    ("apps", "v1", "Deployment"),
+    ("", "v1", "Service"),
+    ("policy", "v1", "PodDisruptionBudget"),
+    ("autoscaling", "v2", "HorizontalPodAutoscaler"),
+];
+
+const REPAIR: Duration = Duration::from_secs(20);
+
+/// A fleet that needs no volume.
+pub fn in_memory() -> Value {
+    json!({"storage": {"memory": {}}, "rollout": {"scaleDownDelay": "2s"}})
+}
+
+/// All children of one kind.
+pub async fn children(
+    stage: &Stage,
+    namespace: &str,
+    fleet: &str,
+    kind: (&str, &str, &str),
+) -> Result<Vec<DynamicObject>> {
+    let api = api(stage, namespace, kind);
+    let selector = ListParams::default().labels(&format!("goproxy.rs/fleet={fleet}"));
+    Ok(api.list(&selector).await.with_context(|| format!("cannot list {}", kind.2))?.items)
+}
+
+/// The API of one kind in one namespace.
+pub fn api(stage: &Stage, namespace: &str, (group, version, kind): (&str, &str, &str)) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk(group, version, kind);
+    let plural =
+        if kind == "NetworkPolicy" { "networkpolicies".to_owned() } else { format!("{}s", kind.to_lowercase()) };
+    Api::namespaced_with(stage.client.clone(), namespace, &ApiResource::from_gvk_with_plural(&gvk, &plural))
+}
+
+/// A fleet becomes ready, and everything of it carries its labels and belongs to it.
+pub fn a_fleet_is_born(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "birth";
+        stage.cluster.namespace(namespace).await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        let fleet = stage.wait_settled(namespace, "corp").await?;
+        let mut kinds = BTreeSet::new();
+        for kind in KINDS {
+            for child in children(stage, namespace, "corp", kind).await? {
+                let owner = child.owner_references().first().map(|owner| owner.uid.clone());
+                ensure!(owner == fleet.uid(), "{} {} does not belong to the fleet", kind.2, child.name_any());
+                ensure!(
+                    child.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "goproxy-operator"),
+                    "{} {} does not say who manages it",
+                    kind.2,
+                    child.name_any()
+                );
+                kinds.insert(kind.2);
+            }
+        }
+        let expected: BTreeSet<_> = KINDS.iter().map(|kind| kind.2).collect();
+        let missing: Vec<_> = expected.difference(&kinds).copied().collect();
+        ensure!(
+            missing == ["HorizontalPodAutoscaler", "PersistentVolumeClaim"],
+            "unexpected children: missing {missing:?}"
+        );
+        stage.abandon(namespace).await
+    })
+}
+
+/// Every kind of child comes back when it is deleted and is put right when it is edited.
+pub fn drift_is_repaired(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "drift";
+        stage.cluster.namespace(namespace).await?;
+        let mut spec = in_memory();
+        spec["autoscaling"] = json!({"maxReplicas": 1});
+        stage.apply_fleet(namespace, "corp", spec).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        for kind in KINDS.into_iter().filter(|kind| kind.2 != "PersistentVolumeClaim") {
+            deleted_child_returns(stage, namespace, kind).await?;
+            edited_child_is_put_right(stage, namespace, kind).await?;
+        }
+        stage.wait_settled(namespace, "corp").await?;
+        stage.abandon(namespace).await
+    })
+}
+
+async fn deleted_child_returns(stage: &Stage, namespace: &str, kind: (&str, &str, &str)) -> Result<()> {
+    let api = api(stage, namespace, kind);
+    let child =
+        children(stage, namespace, "corp", kind).await?.into_iter().next().with_context(|| format!("no {}", kind.2))?;
+    let (name, uid) = (child.name_any(), child.uid());
+    let start = Instant::now();
+    let how = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+    api.delete(&name, &how).await?;
+    until(&format!("{} {name} returns", kind.2), REPAIR, || async {
+        Ok(api.get_opt(&name).await?.filter(|now| now.uid() != uid))
+    })
+    .await?;
+    stage.progress.note(format!("deleted {} returned after {} ms", kind.2, start.elapsed().as_millis()));
+    Ok(())
+}
+
+async fn edited_child_is_put_right(stage: &Stage, namespace: &str, kind: (&str, &str, &str)) -> Result<()> {
+    let api = api(stage, namespace, kind);
+    let child =
+        children(stage, namespace, "corp", kind).await?.into_iter().next().with_context(|| format!("no {}", kind.2))?;
+    let name = child.name_any();
+    let start = Instant::now();
+    // A label that every child has: its value is ours, whatever the kind.
+    let edit = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
+    api.patch(&name, &PatchParams::default(), &Patch::Merge(edit)).await?;
+    until(&format!("{} {name} is put right", kind.2), REPAIR, || async {
+        let now = api.get(&name).await?;
+        Ok(now.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "goproxy-operator").then_some(()))
+    })
+    .await?;
+    stage.progress.note(format!("edited {} was put right after {} ms", kind.2, start.elapsed().as_millis()));
+    Ok(())
+}
+
+/// Edits of what matters most are undone: a selector, a number of pods, a rule.
+pub fn edits_of_specs_are_undone(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "edits";
+        stage.cluster.namespace(namespace).await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        let fleet = stage.wait_settled(namespace, "corp").await?;
+        let services: Api<Service> = Api::namespaced(stage.client.clone(), namespace);
+        let selector = |service: &Service| service.spec.as_ref().and_then(|spec| spec.selector.clone());
+        let before = selector(&services.get("corp").await?);
+        let edit = json!({"spec": {"selector": {"goproxy.rs/revision": "nobody"}}});
+        services.patch("corp", &PatchParams::default(), &Patch::Merge(edit)).await?;
+        until("the selector is put right", REPAIR, || async {
+            Ok((selector(&services.get("corp").await?) == before).then_some(()))
+        })
+        .await?;
+
+        let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), namespace);
+        let revision = stable(&fleet)?;
+        let edit = json!({"spec": {"replicas": 3}});
+        deployments.patch(&revision, &PatchParams::default(), &Patch::Merge(edit)).await?;
+        until("the number of pods is put right", REPAIR, || async {
+            let replicas = deployments.get(&revision).await?.spec.and_then(|spec| spec.replicas);
+            Ok((replicas == Some(1)).then_some(()))
+        })
+        .await?;
+        stage.abandon(namespace).await
+    })
+}
+
+/// Name of the revision that clients get.
+pub fn stable(fleet: &goproxy_operator::api::go_proxy::GoProxy) -> Result<String> {
+    use goproxy_operator::api::status::RevisionRole;
+    let regions = &fleet.status.as_ref().context("no status")?.regions;
+    let revisions = &regions.first().context("no region")?.revisions;
+    let stable = revisions.iter().find(|revision| revision.role == RevisionRole::Stable);
+    Ok(stable.context("no stable revision")?.name.clone())
+}
+
+/// At rest the operator writes nothing; neither does a restart, which still repairs what was edited meanwhile.
+pub fn nothing_is_written_at_rest(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "rest";
+        stage.cluster.namespace(namespace).await?;
+        for index in 0..10 {
+            stage.apply_fleet(namespace, &format!("corp-{index}"), in_memory()).await?;
+        }
+        for index in 0..10 {
+            stage.wait_settled(namespace, &format!("corp-{index}")).await?;
+        }
+        let audit = AuditLog::at(stage.cluster.audit_log());
+        let operator = stage.operator()?;
+        audit.quiet(Duration::from_secs(3), Duration::from_secs(60)).await?;
+        let mark = audit.mark()?;
+        // The window is what is measured here: long enough for every periodic thing of the operator to come round.
+        let window = Duration::from_secs(20);
+        let written = audit.first(mark, window, |request| is_write_by(request, &operator.user())).await?;
+        ensure!(written.is_none(), "the operator wrote at rest: {written:?}");
+
+        operator.stop().await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(stage.client.clone(), namespace);
+        let edit = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
+        accounts.patch("corp-3-engine", &PatchParams::default(), &Patch::Merge(edit)).await?;
+        let mark = audit.mark()?;
+        operator.start_again().await?;
+        until("the edit made meanwhile is repaired", REPAIR, || async {
+            let now = accounts.get("corp-3-engine").await?;
+            Ok(now
+                .labels()
+                .get("app.kubernetes.io/managed-by")
+                .is_some_and(|by| by == "goproxy-operator")
+                .then_some(()))
+        })
+        .await?;
+        audit.quiet(Duration::from_secs(3), Duration::from_secs(60)).await?;
+        let writes: Vec<_> =
+            audit.since(mark)?.into_iter().filter(|request| is_write_by(request, &operator.user())).collect();
+        ensure!(writes.len() == 1, "a restart wrote more than the one repair: {writes:?}");
+        stage.abandon(namespace).await
+    })
+}
+
+fn is_write_by(request: &crate::audit::Request, user: &str) -> bool {
+    request.is_write() && !request.is_lease() && request.user == user
+}
+
+/// Deleting a fleet removes all of it but the volume; a fleet of the same name finds the volume again; said twice, the volume goes too.
+pub fn deletion_keeps_the_volume_unless_confirmed(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "deletion";
+        stage.cluster.namespace(namespace).await?;
+        let spec = json!({"storage": {"disk": {"size": "1Gi"}, "whenDeleted": "Delete"}});
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(stage.client.clone(), namespace);
+        stage.apply_fleet(namespace, "corp", spec.clone()).await?;
+        let claim = until("the claim is made", REPAIR, || async { Ok(claims.get_opt("corp-data").await?) }).await?;
+        ensure!(claim.owner_references().is_empty(), "an unconfirmed deletion would take the volume along");
+        delete_fleet(stage, namespace).await?;
+        let kept = claims.get("corp-data").await.context("the volume went although nothing confirmed it")?;
+
+        stage.apply_fleet(namespace, "corp", spec).await?;
+        until("the new fleet has its Deployment", REPAIR, || async {
+            Ok(children(stage, namespace, "corp", KINDS[5]).await?.into_iter().next())
+        })
+        .await?;
+        ensure!(claims.get("corp-data").await?.uid() == kept.uid(), "the volume was not found again");
+        let confirm = json!({"metadata": {"annotations": {"goproxy.rs/confirm-delete": "corp"}}});
+        stage.fleets(namespace).patch("corp", &PatchParams::default(), &Patch::Merge(confirm)).await?;
+        until("the confirmation reaches the claim", REPAIR, || async {
+            Ok((!claims.get("corp-data").await?.owner_references().is_empty()).then_some(()))
+        })
+        .await?;
+        delete_fleet(stage, namespace).await?;
+        until("the claim is deleted", REPAIR, || async {
+            // Nothing runs here that would lift the protection of a claim in use: its deletion is what counts.
+            Ok(claims
+                .get_opt("corp-data")
+                .await?
+                .is_none_or(|claim| claim.metadata.deletion_timestamp.is_some())
+                .then_some(()))
+        })
+        .await?;
+        stage.abandon(namespace).await
+    })
+}
+
+async fn delete_fleet(stage: &Stage, namespace: &str) -> Result<()> {
+    stage.fleets(namespace).delete("corp", &DeleteParams::default()).await?;
+    until("the children are gone", Duration::from_secs(60), || async {
+        let mut left = Vec::new();
+        for kind in KINDS.into_iter().filter(|kind| kind.2 != "PersistentVolumeClaim") {
+            left.extend(children(stage, namespace, "corp", kind).await?.into_iter().map(|child| child.name_any()));
+        }
+        Ok(left.is_empty().then_some(()))
+    })
+    .await
+}
+
+/// What somebody else made under a name that a fleet needs is reported and left alone; when it goes, the fleet gets ready.
+pub fn foreign_objects_are_left_alone(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "foreign";
+        stage.cluster.namespace(namespace).await?;
+        let meta = |name: &str| json!({"name": name, "namespace": namespace});
+        let services: Api<Service> = Api::namespaced(stage.client.clone(), namespace);
+        let accounts: Api<ServiceAccount> = Api::namespaced(stage.client.clone(), namespace);
+        let policies: Api<NetworkPolicy> = Api::namespaced(stage.client.clone(), namespace);
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(stage.client.clone(), namespace);
+        let post = PostParams::default();
+        let foreign = services
+            .create(
+                &post,
+                &serde_json::from_value(json!({"metadata": meta("corp"), "spec": {"ports": [{"port": 80}]}}))?,
+            )
+            .await?;
+        accounts.create(&post, &serde_json::from_value(json!({"metadata": meta("sales-engine")}))?).await?;
+        policies
+            .create(
+                &post,
+                &serde_json::from_value(json!({"metadata": meta("legal-engine"), "spec": {"podSelector": {}}}))?,
+            )
+            .await?;
+        budgets
+            .create(&post, &serde_json::from_value(json!({"metadata": meta("press"), "spec": {"minAvailable": 1}}))?)
+            .await?;
+
+        for (fleet, kind) in [
+            ("corp", "Service corp"),
+            ("sales", "ServiceAccount sales-engine"),
+            ("legal", "NetworkPolicy legal-engine"),
+            ("press", "PodDisruptionBudget press"),
+        ] {
+            stage.apply_fleet(namespace, fleet, in_memory()).await?;
+            let ready = stage.wait_not_ready(namespace, fleet, "NameTaken").await?;
+            ensure!(ready.message.contains(kind), "the message does not name {kind}: {}", ready.message);
+        }
+        let now = services.get("corp").await?;
+        ensure!(now.metadata.resource_version == foreign.metadata.resource_version, "the foreign Service was touched");
+        ensure!(accounts.get("sales-engine").await?.labels().is_empty(), "the foreign ServiceAccount was touched");
+        services.delete("corp", &DeleteParams::default()).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        stage.abandon(namespace).await
+    })
+}
+
+/// A ConfigMap of a revision that was deleted comes back with the same text, from the stored revision.
+pub fn configuration_returns_from_the_stored_revision(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "stored";
+        stage.cluster.namespace(namespace).await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        let revision = stable(&stage.wait_settled(namespace, "corp").await?)?;
+        let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), namespace);
+        let before = maps.get(&revision).await?;
+        ensure!(before.immutable == Some(true), "the configuration can be edited");
+        maps.delete(&revision, &DeleteParams::default()).await?;
+        let after = until("the configuration returns", REPAIR, || async {
+            Ok(maps.get_opt(&revision).await?.filter(|now| now.uid() != before.uid()))
+        })
+        .await?;
+        ensure!(after.data == before.data, "the configuration came back changed");
+        stage.abandon(namespace).await
+    })
+}

@@ -1,0 +1,94 @@
+//! One operator writes. Another takes over when it must, and a deposed one changes nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{Stage, Telling, convergence::in_memory};
+use crate::{
+    audit::AuditLog,
+    cluster::until,
+    operator::{HostOperator, NAMESPACE, RELEASE, binary},
+};
+
+/// Lease times short enough for a test, in the proportions of the defaults.
+const SHORT: [&str; 6] = ["--lease-duration", "6s", "--renew-deadline", "4s", "--retry-period", "1s"];
+const SOON: Duration = Duration::from_secs(40);
+
+async fn holder(stage: &Stage) -> Result<String> {
+    let leases: Api<Lease> = Api::namespaced(stage.client.clone(), NAMESPACE);
+    let lease = leases.get_opt(RELEASE).await?;
+    Ok(lease.and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity).unwrap_or_default())
+}
+
+async fn wait_holder(stage: &Stage, wanted: &str) -> Result<Duration> {
+    let start = Instant::now();
+    until(&format!("{wanted} leads"), SOON, || async { Ok((holder(stage).await? == wanted).then_some(())) }).await?;
+    Ok(start.elapsed())
+}
+
+/// A leader that ends gives the lease back, so that the next one need not wait for it to expire.
+pub fn a_leaving_leader_hands_over(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let ours = stage.operator()?;
+        ours.stop().await?;
+        ensure!(holder(stage).await?.is_empty(), "the lease was not given back");
+        let binary = binary(&stage.progress)?;
+        let first = HostOperator::start(&stage.cluster, "operator-one", &binary, 18_192, &SHORT).await?;
+        wait_holder(stage, "operator-one").await?;
+        let second = HostOperator::start(&stage.cluster, "operator-two", &binary, 18_193, &SHORT).await?;
+        second.wait_ready().await?;
+        first.stop().await?;
+        let took = wait_holder(stage, "operator-two").await?;
+        ensure!(took < Duration::from_secs(6), "the next leader waited {took:?}, as if the lease had expired");
+        stage.progress.note(format!("hand-over took {} ms", took.as_millis()));
+        second.stop().await?;
+        ours.start_again().await?;
+        wait_holder(stage, "operator").await.map(drop)
+    })
+}
+
+/// A leader that hung past its lease and goes on changes nothing: it ends.
+pub fn a_deposed_leader_changes_nothing(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "deposed";
+        stage.cluster.namespace(namespace).await?;
+        let ours = stage.operator()?;
+        ours.stop().await?;
+        let binary = binary(&stage.progress)?;
+        // Each has an account of its own, so that the audit log tells them apart.
+        let one =
+            HostOperator::start_as(&stage.cluster, "operator-one", "operator-one", &binary, 18_194, &SHORT).await?;
+        wait_holder(stage, "operator-one").await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        let two =
+            HostOperator::start_as(&stage.cluster, "operator-two", "operator-two", &binary, 18_195, &SHORT).await?;
+        two.wait_ready().await?;
+        one.signal(Signal::SIGSTOP)?;
+        let mut spec = in_memory();
+        spec["engine"] = json!({"fetchWorkers": 7});
+        stage.apply_fleet(namespace, "corp", spec).await?;
+        wait_holder(stage, "operator-two").await?;
+        stage.wait_settled(namespace, "corp").await?;
+        let audit = AuditLog::at(stage.cluster.audit_log());
+        let mark = audit.mark()?;
+        one.signal(Signal::SIGCONT)?;
+        one.wait_gone().await?;
+        let late: Vec<_> = audit
+            .since(mark)?
+            .into_iter()
+            .filter(|request| request.user == one.user() && request.is_write() && request.succeeded())
+            .collect();
+        ensure!(late.is_empty(), "the deposed leader wrote: {late:?}");
+        stage.wait_settled(namespace, "corp").await?;
+        two.stop().await?;
+        ours.start_again().await?;
+        wait_holder(stage, "operator").await?;
+        stage.abandon(namespace).await
+    })
+}

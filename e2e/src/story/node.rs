@@ -1,0 +1,48 @@
+//! The stories that need the whole machine: kubelet, containers, volumes, Athens, a go client.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Stage, Story, serving, troubles};
+use crate::{
+    cluster::until,
+    image::{self, Image},
+    operator,
+    progress::Progress,
+};
+
+/// In the order in which they are told.
+pub const ALL: &[Story] = &[
+    Story { name: "the chart's own test passes", tell: serving::the_chart_tests_itself },
+    Story { name: "the smallest fleet serves from its volume", tell: serving::the_smallest_fleet_serves },
+    Story { name: "pods pass Pod Security restricted", tell: serving::pods_are_restricted },
+    Story { name: "only the proxy's port is open", tell: serving::only_the_port_is_open },
+    Story { name: "the autoscaler reads its metric", tell: serving::the_autoscaler_reads_its_metric },
+    Story { name: "a change loses no request where revisions overlap", tell: serving::a_change_loses_no_request },
+    Story { name: "two writers never share a disk", tell: serving::two_writers_never_share_a_disk },
+    Story { name: "Athens is upgraded and taken back", tell: serving::athens_is_upgraded_and_taken_back },
+    Story { name: "what keeps a fleet down is named", tell: troubles::what_keeps_a_fleet_down_is_named },
+    Story {
+        name: "a bad change leaves the last good one serving",
+        tell: troubles::a_bad_change_leaves_the_last_good_one_serving,
+    },
+    Story {
+        name: "a missing ConfigMap is named, and its arrival mends it",
+        tell: troubles::a_missing_config_map_is_named,
+    },
+];
+
+/// Loads the images and installs the operator.
+pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {
+    for image in [Image::Athens, Image::Athens0180, Image::Origin, Image::Busybox] {
+        stage.cluster.import(&image::archive(image, progress)?).await?;
+    }
+    operator::deploy(&stage.cluster, &stage.repo, &[], progress).await?;
+    let fleets = stage.fleets("default");
+    until("fleets are served", Duration::from_secs(30), || async {
+        Ok(fleets.list(&kube::api::ListParams::default()).await.ok())
+    })
+    .await
+    .map(drop)
+}

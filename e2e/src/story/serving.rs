@@ -1,0 +1,349 @@
+//! Real proxies serve real clients, while they change too.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::{
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Pod, Service},
+};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams},
+    runtime::{WatchStreamExt as _, watcher},
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    Stage, Telling,
+    convergence::{in_memory, stable},
+};
+use crate::{
+    cluster::until,
+    image::{self, Image},
+    operator,
+};
+
+/// `helm test` passes on a fresh installation.
+pub fn the_chart_tests_itself(stage: &Stage) -> Telling<'_> {
+    Box::pin(async { operator::helm_test(&stage.cluster, &stage.repo).await.map(drop) })
+}
+
+/// `spec: {}` becomes a proxy on a bound volume that answers; the volume outlives its pod.
+pub fn the_smallest_fleet_serves(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "smallest";
+        stage.cluster.namespace(namespace).await?;
+        let start = Instant::now();
+        stage.apply_fleet(namespace, "corp", json!({})).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        stage.progress.note(format!("spec: {{}} to Ready took {} ms", start.elapsed().as_millis()));
+        let address = service_address(stage, namespace).await?;
+        ensure!(status_of(&address, "/healthz").await? == 200, "the proxy does not answer through its Service");
+        let version = body_of(&address, "/version").await?;
+        ensure!(version.contains("v0.18.1"), "the proxy is another version: {version}");
+        stage.abandon(namespace).await
+    })
+}
+
+/// Namespaces enforce `restricted`; nothing of a fleet violates it, and nothing is only warned about.
+pub fn pods_are_restricted(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "restricted";
+        stage.cluster.namespace(namespace).await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
+        let pod = pods.list(&ListParams::default()).await?.into_iter().next().context("no pod")?;
+        let spec = pod.spec.context("a pod without spec")?;
+        ensure!(spec.automount_service_account_token == Some(false), "the pod has a token");
+        ensure!(spec.enable_service_links == Some(false), "the pod has service links");
+        let container =
+            spec.containers.first().and_then(|container| container.security_context.clone()).unwrap_or_default();
+        ensure!(container.read_only_root_filesystem == Some(true), "the root file system can be written");
+        stage.abandon(namespace).await
+    })
+}
+
+/// Another port of the pod is closed to other pods, the proxy's port is open.
+pub fn only_the_port_is_open(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "ports";
+        stage.cluster.namespace(namespace).await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
+        let labels = ListParams::default().labels("goproxy.rs/fleet=corp");
+        let pod = pods.list(&labels).await?.into_iter().next().context("no pod")?;
+        let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
+        // A listener beside the engine, in the same pod, is what a policy has to keep closed; 3001 is Athens' profiler port.
+        let open = run_client(stage, namespace, "open", &format!("http://{address}:3000/healthz")).await?;
+        ensure!(open == "Succeeded", "the proxy's own port is closed: {open}");
+        let probe = run_client(stage, namespace, "closed", &format!("http://{address}:3001/")).await?;
+        ensure!(probe == "Failed", "another port is open: {probe}");
+        stage.abandon(namespace).await
+    })
+}
+
+/// Runs one request in a pod of its own and tells how the pod ended.
+async fn run_client(stage: &Stage, namespace: &str, name: &str, url: &str) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "client", "image": image::reference(Image::Busybox),
+                "command": ["/bin/busybox", "timeout", "5", "/bin/busybox", "wget", "-q", "-O", "/dev/null", url],
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    });
+    pods.create(&kube::api::PostParams::default(), &serde_json::from_value(pod)?).await?;
+    until(&format!("the pod {name} ends"), Duration::from_secs(30), || async {
+        let phase = pods.get(name).await?.status.and_then(|status| status.phase).unwrap_or_default();
+        Ok(["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase))
+    })
+    .await
+}
+
+/// The HorizontalPodAutoscaler finds the fleet's scale subresource, its pods and their CPU.
+pub fn the_autoscaler_reads_its_metric(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "autoscaler";
+        stage.cluster.namespace(namespace).await?;
+        let mut spec = in_memory();
+        spec["autoscaling"] = json!({"maxReplicas": 1});
+        stage.apply_fleet(namespace, "corp", spec).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(stage.client.clone(), namespace);
+        until("ScalingActive is True", Duration::from_secs(120), || async {
+            let autoscaler =
+                autoscalers.list(&ListParams::default()).await?.into_iter().next().context("no autoscaler")?;
+            let conditions = autoscaler.status.and_then(|status| status.conditions).unwrap_or_default();
+            Ok(conditions
+                .into_iter()
+                .find(|condition| condition.type_ == "ScalingActive" && condition.status == "True"))
+        })
+        .await?;
+        stage.abandon(namespace).await
+    })
+}
+
+/// A client that never tries again asks all the time while settings change twice: no request fails.
+pub fn a_change_loses_no_request(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "overlap";
+        stage.cluster.namespace(namespace).await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        stage.wait_settled(namespace, "corp").await?;
+        let client = Asking::start(service_address(stage, namespace).await?);
+        for workers in [4, 5] {
+            let mut spec = in_memory();
+            spec["engine"] = json!({"fetchWorkers": workers});
+            stage.apply_fleet(namespace, "corp", spec).await?;
+            stage.wait_settled(namespace, "corp").await?;
+        }
+        let asked = client.stop().await?;
+        stage.progress.note(format!("{} requests, {} failed", asked.sent, asked.failed));
+        ensure!(asked.sent > 50, "only {} requests were sent", asked.sent);
+        ensure!(asked.failed == 0, "{} of {} requests failed: {}", asked.failed, asked.sent, asked.last_error);
+        stage.abandon(namespace).await
+    })
+}
+
+/// On a disk no two pods ever exist that could both write, through a change of settings and a deleted pod; the gap is measured.
+pub fn two_writers_never_share_a_disk(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "writers";
+        stage.cluster.namespace(namespace).await?;
+        stage.apply_fleet(namespace, "corp", json!({"storage": {"disk": {"size": "1Gi"}}})).await?;
+        let first = stable(&stage.wait_settled(namespace, "corp").await?)?;
+        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
+        let watch = Writers::start(pods.clone());
+        let client = Asking::start(service_address(stage, namespace).await?);
+        let spec = json!({"storage": {"disk": {"size": "1Gi"}}, "engine": {"fetchWorkers": 4}});
+        stage.apply_fleet(namespace, "corp", spec).await?;
+        let second = stable(&stage.wait_settled(namespace, "corp").await?)?;
+        ensure!(first != second, "the change made no new revision");
+        let asked = client.stop().await?;
+        stage
+            .progress
+            .note(format!("single writer: clients were without a proxy for {:.1} s", asked.longest_gap.as_secs_f64()));
+
+        let pod = pods.list(&ListParams::default()).await?.into_iter().next().context("no pod")?;
+        pods.delete(&pod.name_any(), &DeleteParams::default()).await?;
+        until("another pod serves", Duration::from_secs(120), || async {
+            let now = pods.list(&ListParams::default()).await?;
+            Ok(now.into_iter().find(|other| other.uid() != pod.uid() && is_ready(other)))
+        })
+        .await?;
+        let most = watch.stop().await?;
+        ensure!(most == 1, "{most} pods could write at the same time");
+        stage.abandon(namespace).await
+    })
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// From v0.18.0 to v0.18.1 and back, with what was told in between.
+pub fn athens_is_upgraded_and_taken_back(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "versions";
+        stage.cluster.namespace(namespace).await?;
+        for version in ["v0.18.0", "v0.18.1", "v0.18.0"] {
+            let mut spec = in_memory();
+            spec["engine"] = json!({"version": version});
+            stage.apply_fleet(namespace, "corp", spec).await?;
+            let fleet = stage.wait_settled(namespace, "corp").await?;
+            let body = body_of(&service_address(stage, namespace).await?, "/version").await?;
+            ensure!(body.contains(version), "{version} was asked for, {body} answers");
+            let update = super::holds(&fleet, "EngineUpdateAvailable");
+            ensure!(update == Some(version == "v0.18.0"), "EngineUpdateAvailable is {update:?} on {version}");
+        }
+        stage.abandon(namespace).await
+    })
+}
+
+/// Host and port of the fleet's Service, as the host reaches it.
+async fn service_address(stage: &Stage, namespace: &str) -> Result<String> {
+    let services: Api<Service> = Api::namespaced(stage.client.clone(), namespace);
+    let address = services.get("corp").await?.spec.and_then(|spec| spec.cluster_ip).context("no address")?;
+    Ok(format!("{address}:80"))
+}
+
+/// One request on a connection of its own: status and body.
+async fn ask(address: &str, path: &str) -> Result<(u16, String)> {
+    let work = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: corp\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").context("the answer was cut off")?;
+        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
+        Ok((status, body.to_owned()))
+    };
+    timeout(Duration::from_secs(10), work).await.context("no answer within 10 s")?
+}
+
+async fn status_of(address: &str, path: &str) -> Result<u16> {
+    Ok(ask(address, path).await?.0)
+}
+
+async fn body_of(address: &str, path: &str) -> Result<String> {
+    Ok(ask(address, path).await?.1)
+}
+
+/// What a client saw that asked one request after the other and never tried one again.
+#[derive(Debug, Default)]
+struct Asked {
+    sent: usize,
+    failed: usize,
+    last_error: String,
+    longest_gap: Duration,
+}
+
+/// A client that asks until it is stopped.
+struct Asking {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Asked>,
+}
+
+impl Asking {
+    fn start(address: String) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let mut asked = Asked::default();
+            let mut last_answer = Instant::now();
+            // A pace, not a wait: about 50 requests a second.
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            while !stopped.load(Ordering::Relaxed) {
+                pace.tick().await;
+                asked.sent += 1;
+                match ask(&address, "/readyz").await {
+                    Ok((200, _)) => {
+                        asked.longest_gap = asked.longest_gap.max(last_answer.elapsed());
+                        last_answer = Instant::now();
+                    }
+                    Ok((status, body)) => {
+                        asked.failed += 1;
+                        asked.last_error = format!("{status} {body}");
+                    }
+                    Err(error) => {
+                        asked.failed += 1;
+                        asked.last_error = format!("{error:#}");
+                    }
+                }
+            }
+            asked
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(self) -> Result<Asked> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.context("the client died")
+    }
+}
+
+/// Counts, from outside, the pods that could write: those with a container that has not ended.
+struct Writers {
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<usize>>,
+}
+
+impl Writers {
+    fn start(pods: Api<Pod>) -> Self {
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut alive = std::collections::BTreeMap::new();
+            let mut most = 0;
+            let events = watcher(pods, watcher::Config::default()).default_backoff().take_until(stopped).boxed();
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.try_next().await? {
+                match event {
+                    watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
+                        alive.insert(pod.name_any(), may_write(&pod));
+                    }
+                    watcher::Event::Delete(pod) => {
+                        alive.remove(&pod.name_any());
+                    }
+                    watcher::Event::Init | watcher::Event::InitDone => {}
+                }
+                most = most.max(alive.values().filter(|writes| **writes).count());
+            }
+            Ok(most)
+        });
+        Self { stop, task }
+    }
+
+    async fn stop(self) -> Result<usize> {
+        // The task may have ended by an error, which the next line tells.
+        let _ = self.stop.send(());
+        self.task.await.context("the watch died")?
+    }
+}
+
+/// A container that started and has not ended holds its files open.
+fn may_write(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten().any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+}
