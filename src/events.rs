@@ -60,6 +60,8 @@ impl Events {
     pub fn transition(&self, fleet: &GoProxy, plan: &Plan) {
         let (reason, note) = match &plan.transition {
             None => return,
+            // The first one of a fleet is nobody's news: that it serves, or why not, is told anyway.
+            Some(Transition::Started { revision }) if plan.report.stable.as_ref() == Some(revision) => return,
             Some(Transition::Started { revision }) => ("RevisionStarted", format!("revision {revision} starts")),
             Some(Transition::Moved { from, to }) => ("ClientsMoved", format!("clients move from {from} to {to}")),
             Some(Transition::ScaledDown { revisions }) => {
@@ -82,7 +84,8 @@ impl Events {
             if old.is_none() && (condition.type_ == "Stalled") == good {
                 continue;
             }
-            let type_ = if good || condition.reason == "Progressing" { EventType::Normal } else { EventType::Warning };
+            let meant = matches!(condition.reason.as_str(), "Progressing" | "Stopped" | "Suspended");
+            let type_ = if good || meant { EventType::Normal } else { EventType::Warning };
             let action = if condition.type_ == "Ready" { "Serve" } else { "Reconcile" };
             self.tell(fleet, type_, &condition.reason, action, condition.message.clone());
         }

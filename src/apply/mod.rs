@@ -162,6 +162,10 @@ impl Applier {
     }
 
     async fn write_checked(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+        // It may have been deleted since the plan was made; its objects go with it.
+        if !self.store.is_fleet(key, fleet_uid) {
+            return Err(Setback::NotFound(format!("the fleet {key} is gone")));
+        }
         match self.store.child(key, object.kind, &object.name) {
             Some(held) if is_ours(&held, fleet_uid) => self.change(key, object, &held.uid).await,
             Some(held) => Err(Setback::Refused(taken(object, held.owner.is_some_and(|(_, by_name)| by_name)))),

@@ -1,7 +1,7 @@
 //! One watch and nothing else: its own stream, its own back-off, its own state for readiness. A watch that fails slows
 //! no other, and what it brings goes straight into the store.
 
-use std::{fmt::Debug, pin::pin, sync::Arc};
+use std::{fmt::Debug, pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use kube::{
@@ -23,6 +23,10 @@ use crate::{
     metrics::Metrics,
     plan::object::FLEET_LABEL,
 };
+
+/// A child that is gone is most often gone with its fleet, and the garbage collector is faster than the fleet's own
+/// watch: repairing at once would make anew what has to go. Short enough that nobody waits for a repair.
+const CHILD_GONE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a pump puts what it gets.
 #[derive(Clone)]
@@ -174,7 +178,11 @@ impl Watch {
         match event {
             Event::Init => sinks.store.begin(self.source, self.namespace.as_ref()),
             Event::InitApply(seen) | Event::Apply(seen) => sinks.queue.push_all(self.put(sinks, &seen)),
-            Event::Delete(seen) => sinks.queue.push_all(self.remove(sinks, &seen)),
+            Event::Delete(seen) => {
+                if let Some(key) = self.remove(sinks, &seen) {
+                    sinks.queue.push_after(key, CHILD_GONE_PAUSE);
+                }
+            }
             Event::InitDone => self.settle(sinks),
         }
     }

@@ -107,6 +107,11 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the fleet of this name is still the one of this uid.
+    pub fn is_fleet(&self, key: &FleetKey, uid: &str) -> bool {
+        self.lock().fleets.get(key).and_then(|entry| entry.fleet.as_ref()).is_some_and(|fleet| *fleet.uid == *uid)
+    }
+
     /// What is known of a fleet. `None` when it does not exist.
     pub fn snapshot(&self, key: &FleetKey) -> Option<Snapshot> {
         let inner = self.lock();

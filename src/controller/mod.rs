@@ -92,8 +92,10 @@ impl Context {
         let planned = self.learn(key, observed, planned, &applied); // pure
         let next = status(&fleet, &planned.report, (self.clock)()); // pure
         let told = match &applied.setback {
-            None => self.write_status(key, &fleet, &next).await, // one request, or none
             Some(setback) => Err(setback.clone()),
+            // The next look follows at once and knows more.
+            None if applied.news => Ok(false),
+            None => self.write_status(key, &fleet, &next).await, // one request, or none
         };
         if told == Ok(true) {
             self.events.conditions(&fleet, &next);
@@ -169,7 +171,9 @@ impl Context {
             Err(Setback::Deposed) => return (Outcome::Deposed, Next::Wait),
             Err(Setback::Conflict(_)) => return (Outcome::Conflict, Next::Failed { not_before: None }),
             // Deleted meanwhile: the watch tells.
-            Err(Setback::NotFound(_)) if applied.setback.is_none() => return (Outcome::Gone, Next::Wait),
+            Err(Setback::NotFound(_)) if applied.setback.is_none() || self.applier.store.snapshot(key).is_none() => {
+                return (Outcome::Gone, Next::Wait);
+            }
             Err(Setback::NotFound(_)) => return (Outcome::Failed, Next::Failed { not_before: None }),
             Err(Setback::Refused(obstacle)) => {
                 tracing::warn!(message = obstacle.message, "the status is refused");

@@ -69,6 +69,12 @@ impl Queue {
         }
     }
 
+    /// Asks for a fleet to be looked at this much later, or earlier if something else asks for it.
+    pub fn push_after(&self, key: FleetKey, pause: Duration) {
+        self.lock().push_at(key, Instant::now() + pause);
+        self.wake.notify_one();
+    }
+
     /// The next fleet; it is the caller's until `done`. `None` once the queue is closed.
     pub async fn next(&self) -> Option<FleetKey> {
         loop {
@@ -127,6 +133,17 @@ impl State {
         }
     }
 
+    fn push_at(&mut self, key: FleetKey, due: Instant) {
+        let slot = self.slots.entry(key.clone()).or_default();
+        if slot.queued || slot.due.is_some_and(|known| known <= due) {
+            return;
+        }
+        if let Some(later) = slot.due.replace(due) {
+            self.timers.remove(&(later, key.clone()));
+        }
+        self.timers.insert((due, key));
+    }
+
     fn ring(&mut self, now: Instant) {
         while self.timers.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, key)) = self.timers.pop_first() else { return };
@@ -166,10 +183,8 @@ impl State {
             slot.queued = true;
             self.ready.push_back(key.clone());
         } else if let Some(pause) = pause {
-            let due = Instant::now() + pause;
-            slot.due = Some(due);
-            self.timers.insert((due, key.clone()));
-        } else {
+            self.push_at(key.clone(), Instant::now() + pause);
+        } else if slot.due.is_none() {
             self.slots.remove(key);
         }
     }
@@ -259,6 +274,24 @@ mod tests {
         let began = Instant::now();
         queue.next().await.unwrap();
         assert!(began.elapsed().is_zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_later_comes_later_and_only_once() {
+        let queue = Queue::default();
+        let pause = Duration::from_millis(100);
+        queue.push_after(key("a"), pause);
+        queue.push_after(key("a"), pause * 2);
+        let began = Instant::now();
+        let taken = queue.next().await.unwrap();
+        assert_eq!(began.elapsed().as_millis(), 100);
+        // Asked for during the work: it is not lost, and an end without a wish does not drop it.
+        queue.push_after(key("a"), pause);
+        queue.done(&taken, Next::Wait);
+        queue.next().await.unwrap();
+        assert_eq!(began.elapsed().as_millis(), 200);
+        queue.done(&taken, Next::Wait);
+        assert!(queue.lock().slots.is_empty() && queue.lock().timers.is_empty());
     }
 
     #[tokio::test]
