@@ -48,7 +48,7 @@ pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &
     let mut sets = vec![
         format!("image.repository={repository}"),
         format!("image.tag={tag}"),
-        format!("engine.image.repository={engines}"),
+        format!("engine.imageRepository={engines}"),
     ];
     sets.extend(values.iter().map(|value| (*value).to_owned()));
     let mut arguments = vec!["upgrade", "--install", RELEASE, "charts/goproxy-operator", "--namespace", NAMESPACE];
