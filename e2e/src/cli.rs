@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::{self, Kubernetes, Lab, Profile, Spec, StateDir};
+use crate::demo;
 use crate::image::{self, Image};
 use crate::progress::Progress;
 use crate::suite::{self, Tier};
@@ -24,8 +25,10 @@ struct Cli {
 enum Verb {
     /// Start clusters; what is not built yet is built first.
     Up(Up),
-    /// End the clusters and remove every trace of them.
-    Down,
+    /// Show a fleet that serves a real `go mod download`, on a cluster that is started for it or on one of your own.
+    Demo(demo::Args),
+    /// End the clusters and remove every trace of them; with --context, remove the demo from a cluster of your own.
+    Down(Down),
     /// Say what runs.
     Status,
     /// Print the path of a kubeconfig that works on this machine.
@@ -52,6 +55,12 @@ struct Up {
     /// Lift the client limits of controller manager, scheduler and kwok, for tests of scale.
     #[arg(long)]
     raised_limits: bool,
+}
+
+#[derive(Debug, Args)]
+struct Down {
+    #[command(flatten)]
+    own: demo::own::TargetArgs,
 }
 
 #[derive(Debug, Args)]
@@ -117,11 +126,8 @@ async fn execute(verb: Verb) -> Result<()> {
     let (state, progress) = (StateDir::from_env(), Progress::new());
     match verb {
         Verb::Up(args) => up(&args, &state, &progress).await,
-        Verb::Down => {
-            cluster::down(&state, &progress).await?;
-            progress.note("nothing is left of the lab");
-            Ok(())
-        }
+        Verb::Demo(args) => demo::run(&args, &state, &progress).await,
+        Verb::Down(args) => down(&args, &state, &progress).await,
         Verb::Status => print(&cluster::status(&state).await?),
         Verb::Kubeconfig(choice) => kubeconfig(&choice, &state),
         Verb::Load(args) => load(&args, &state, &progress).await,
@@ -152,6 +158,15 @@ async fn up(args: &Up, state: &StateDir, progress: &Progress) -> Result<()> {
     };
     let lab = cluster::up(&spec, state, progress).await?;
     progress.note(format!("ready: export KUBECONFIG={}", lab.kubeconfig().display()));
+    Ok(())
+}
+
+async fn down(args: &Down, state: &StateDir, progress: &Progress) -> Result<()> {
+    if let Some(target) = args.own.target() {
+        return demo::own::remove(&target, progress).await;
+    }
+    cluster::down(state, progress).await?;
+    progress.note("nothing is left of the lab");
     Ok(())
 }
 
@@ -215,6 +230,32 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cluster_of_the_user_s_own_needs_every_name() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        for line in [
+            "lab demo",
+            "lab down",
+            "lab demo --context c --kubeconfig f --registry r.example/p",
+            "lab demo --context c --kubeconfig f --registry r.example/p --plain-http",
+            "lab down --context c --kubeconfig f",
+        ] {
+            assert!(parses(line), "{line}");
+        }
+        for line in [
+            "lab demo --context c",
+            "lab demo --kubeconfig f",
+            "lab demo --registry r.example/p",
+            "lab demo --plain-http",
+            "lab demo --context c --registry r.example/p",
+            "lab demo --context c --kubeconfig f",
+            "lab down --context c",
+            "lab down --kubeconfig f",
+        ] {
+            assert!(!parses(line), "{line}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod corpus;
+pub mod demo;
+pub mod go_client;
 pub mod image;
 pub mod operator;
 pub mod origin;
