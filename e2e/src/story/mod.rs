@@ -18,6 +18,7 @@ pub mod changes;
 pub mod control_plane;
 pub mod convergence;
 pub mod corpus;
+pub mod download;
 pub mod leadership;
 pub mod node;
 pub mod serving;

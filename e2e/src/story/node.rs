@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Stage, Story, serving, troubles};
+use super::{Stage, Story, download, serving, troubles};
 use crate::{
     cluster::until,
     image::{self, Image},
@@ -18,6 +18,11 @@ pub const ALL: &[Story] = &[
     Story { name: "the smallest fleet serves from its volume", tell: serving::the_smallest_fleet_serves },
     Story { name: "pods pass Pod Security restricted", tell: serving::pods_are_restricted },
     Story { name: "only the proxy's port is open", tell: serving::only_the_port_is_open },
+    Story {
+        name: "downloads are verified, and served by Athens with the origin unplugged",
+        tell: download::downloads_are_verified_then_served_without_the_origin,
+    },
+    Story { name: "private modules are never asked for at an origin", tell: download::private_modules_stay_private },
     Story { name: "the autoscaler reads its metric", tell: serving::the_autoscaler_reads_its_metric },
     Story { name: "a change loses no request where revisions overlap", tell: serving::a_change_loses_no_request },
     Story { name: "two writers never share a disk", tell: serving::two_writers_never_share_a_disk },
