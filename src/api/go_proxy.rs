@@ -19,7 +19,7 @@ use super::{duration::GoDuration, rule, status::GoProxyStatus};
 
 /// A fleet of Go module proxies. The smallest one ends in `spec: {}`: one Athens proxy that keeps its modules on a 20Gi
 /// volume and fetches what it lacks as the go command itself would. Clients use `http://NAME.NAMESPACE.svc` as GOPROXY.
-#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "goproxy.rs",
     version = "v1alpha1",
@@ -107,6 +107,23 @@ pub struct GoProxySpec {
     pub rollout: Option<Rollout>,
 }
 
+impl Default for GoProxySpec {
+    /// What `spec: {}` means to the API server.
+    fn default() -> Self {
+        Self {
+            suspend: false,
+            engine: None,
+            service: None,
+            replicas: one_replica(),
+            autoscaling: None,
+            storage: None,
+            upstream: None,
+            private: None,
+            rollout: None,
+        }
+    }
+}
+
 /// Why more than one pod is refused.
 pub const ONE_WRITER: &str =
     "'%s' pods are too many: memory and disk storage belong to one proxy at a time; use at most 1";
@@ -118,9 +135,11 @@ pub const BOUNDS_CROSS: &str = "'%s' is above maxReplicas '%s': lower it or rais
 fn name_rule(form: &rule::Form) -> kube::core::Rule {
     let rule = form.rule();
     let on_name = |text: &str| text.replace("self", "self.metadata.name");
+    // The server does not say which field a rule on the whole object is about.
+    let named = |text: &str| on_name(text).replacen('"', "\"metadata.name: ", 1);
     let message = rule.message.map(|message| match message {
         Message::Message(text) => Message::Message(text),
-        Message::Expression(text) => Message::Expression(on_name(&text)),
+        Message::Expression(text) => Message::Expression(named(&text)),
     });
     kube::core::Rule { rule: on_name(&rule.rule), message, ..rule }
 }

@@ -3,6 +3,8 @@
 mod resolve;
 mod rules;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use std::{collections::BTreeMap, fmt, time::Duration};

@@ -24,12 +24,13 @@ pub struct Storage {
     #[schemars(with = "WhenDeleted")]
     pub when_deleted: Option<WhenDeleted>,
 
-    /// Modules live in the pod's memory and are lost with it: for trials and tests.
+    /// Modules live in the pod's memory and are lost with it: for trials and tests. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "MemoryStorage")]
     pub memory: Option<MemoryStorage>,
 
-    /// Modules live on a PersistentVolumeClaim, NAME-data, which only one proxy writes at a time.
+    /// Modules live on a PersistentVolumeClaim, NAME-data, which only one proxy writes at a time. Default: this one, when
+    /// `storage` is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DiskStorage")]
     pub disk: Option<DiskStorage>,

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
@@ -72,12 +73,30 @@ pub fn check_object(object: &mut Value) -> Vec<Refusal> {
             found.push(unknown(key, ["metadata", "spec"].into_iter(), key));
         }
     }
+    check_metadata(members.get("metadata").unwrap_or(&Value::Null), &mut found);
     match members.get_mut("spec") {
         Some(spec) if !spec.is_null() => SPEC.check(spec, "spec", &mut found),
         _ => found.push(Refusal::new("spec", "Required value: write `spec: {}` for a fleet of defaults")),
     }
     found
 }
+
+/// Reads metadata and writes it again: what is lost on the way is no field of it.
+fn check_metadata(given: &Value, found: &mut Vec<Refusal>) {
+    let read = serde_json::from_value::<ObjectMeta>(given.clone()).and_then(serde_json::to_value);
+    match (read, given) {
+        (Ok(Value::Object(known)), Value::Object(given)) => {
+            for (name, _) in given.iter().filter(|(name, value)| !value.is_null() && !known.contains_key(*name)) {
+                found.push(unknown(&format!("metadata.{name}"), METADATA.into_iter(), name));
+            }
+        }
+        (Err(error), _) => found.push(Refusal::new("metadata", &error.to_string())),
+        (Ok(_), _) => found.push(Refusal::new("metadata", "Required value: it holds the fleet's name")),
+    }
+}
+
+/// Fields of metadata that people write.
+const METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "finalizers"];
 
 /// Checks a spec that was read already.
 pub fn check_spec(spec: &GoProxySpec) -> Vec<Refusal> {

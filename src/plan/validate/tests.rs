@@ -1,0 +1,339 @@
+use std::time::Duration;
+
+use proptest::{option, prelude::*, sample::select};
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::{api::status::DefaultSource, plan::object::CONFIRM_DELETE_ANNOTATION};
+
+fn settings() -> Settings {
+    Settings {
+        engine_image_repository: "registry.example.com/athens".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+    }
+}
+
+fn object(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "goproxy.rs/v1alpha1",
+        "kind": "GoProxy",
+        "metadata": { "name": "corp", "namespace": "build", "uid": "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001" },
+        "spec": spec,
+    })
+}
+
+fn valid(spec: &Value) -> ValidFleet {
+    validate(&parse(object(spec)).unwrap(), &settings(), None).unwrap()
+}
+
+fn fields(refused: Result<GoProxy, Vec<Refusal>>) -> Vec<String> {
+    refused.unwrap_err().into_iter().map(|refusal| refusal.field).collect()
+}
+
+fn default<'a>(fleet: &'a ValidFleet, field: &str) -> Option<(&'a str, DefaultSource)> {
+    fleet.defaults.iter().find(|default| default.field == field).map(|default| (default.value.as_str(), default.source))
+}
+
+#[test]
+fn the_smallest_fleet_is_what_its_builders_expect() {
+    let mut smallest = valid(&json!({}));
+    smallest.engine.image = "registry.example.com/athens:v0.18.1".to_owned();
+    assert!(smallest.defaults.len() >= 17);
+    smallest.defaults.clear();
+    assert_eq!(smallest, crate::plan::fixture::smallest());
+}
+
+#[test]
+fn a_version_is_named_else_pinned_else_the_newest() {
+    let plain = parse(object(&json!({}))).unwrap();
+    let named = parse(object(&json!({ "engine": { "version": "v0.18.1" } }))).unwrap();
+    let old = Some(Version::V0_18_0);
+    let pinned = validate(&plain, &settings(), old).unwrap();
+    assert_eq!(pinned.engine.version, Version::V0_18_0);
+    assert_eq!(pinned.engine.image, "registry.example.com/athens:v0.18.0");
+    assert_eq!(default(&pinned, "spec.engine.version"), Some(("v0.18.0", DefaultSource::Pinned)));
+    let named = validate(&named, &settings(), old).unwrap();
+    assert_eq!((named.engine.version, default(&named, "spec.engine.version")), (Version::V0_18_1, None));
+    let newest = validate(&plain, &settings(), None).unwrap();
+    assert_eq!(default(&newest, "spec.engine.version"), Some(("v0.18.1", DefaultSource::Default)));
+}
+
+#[test]
+fn every_supported_version_is_accepted_and_named() {
+    for version in Version::ALL {
+        assert_eq!(valid(&json!({ "engine": { "version": version.as_str() } })).engine.version, version);
+        let refused = parse(object(&json!({ "engine": { "version": "v9" } }))).unwrap_err();
+        assert!(refused[0].message.contains(version.as_str()), "{}", refused[0].message);
+    }
+}
+
+#[test]
+fn amounts_that_are_left_out_follow_those_that_are_given() {
+    let low = valid(&json!({ "engine": { "resources": { "limits": { "cpu": "100m", "memory": "256Mi" } } } }));
+    assert_eq!((low.engine.cpu_request, low.engine.memory_request), (Quantity::milli(100), Quantity::mebibytes(256)));
+    assert_eq!(default(&low, "spec.engine.resources.requests.cpu"), Some(("100m", DefaultSource::Derived)));
+    let high = valid(&json!({ "engine": { "resources": { "requests": { "memory": "4Gi" } } } }));
+    assert_eq!(high.engine.memory_limit, Quantity::gibibytes(4));
+    assert_eq!(default(&high, "spec.engine.resources.limits.memory"), Some(("4Gi", DefaultSource::Derived)));
+    let wide = valid(&json!({ "engine": { "resources": { "limits": { "memory": "8Gi" } } } }));
+    assert_eq!(wide.engine.memory_request, Quantity::mebibytes(512));
+    assert_eq!(default(&wide, "spec.engine.resources.requests.memory"), Some(("512Mi", DefaultSource::Default)));
+}
+
+#[test]
+fn a_volume_goes_with_its_fleet_only_when_the_fleet_is_named() {
+    for (when_deleted, annotation, gone) in [
+        ("Delete", Some("corp"), true),
+        ("Delete", Some("other"), false),
+        ("Delete", None, false),
+        ("Retain", Some("corp"), false),
+    ] {
+        let mut fleet = object(&json!({ "storage": { "whenDeleted": when_deleted, "disk": {} } }));
+        if let Some(name) = annotation {
+            fleet["metadata"]["annotations"] = json!({ CONFIRM_DELETE_ANNOTATION: name });
+        }
+        let fleet = validate(&parse(fleet).unwrap(), &settings(), None).unwrap();
+        let ValidStorage::Disk { deleted_with_fleet, .. } = fleet.storage else { panic!("{:?}", fleet.storage) };
+        assert_eq!(deleted_with_fleet, gone, "{when_deleted} {annotation:?}");
+    }
+}
+
+#[test]
+fn lengths_of_time_and_words_are_resolved() {
+    let fleet = valid(&json!({
+        "engine": { "fetchTimeout": "1m30s", "logLevel": "Warn", "goEnv": { "GOTOOLCHAIN": "path" } },
+        "rollout": { "scaleDownDelay": "0s", "revisionHistoryLimit": 0 },
+        "upstream": { "proxies": [{ "name": "mirror", "url": "https://mirror.example.com" }], "direct": "Disabled" },
+        "autoscaling": { "maxReplicas": 1 },
+    }));
+    assert_eq!((fleet.engine.fetch_timeout, fleet.scale_down_delay), (Duration::from_secs(90), Duration::ZERO));
+    assert_eq!((fleet.revision_history_limit, fleet.upstream.direct), (0, false));
+    assert_eq!(fleet.engine.go_env["GOTOOLCHAIN"], "path");
+    assert_eq!(fleet.autoscaling.as_ref().unwrap().metrics.len(), 1);
+    for field in
+        ["spec.engine.fetchTimeout", "spec.engine.logLevel", "spec.engine.goEnv.GOTOOLCHAIN", "spec.upstream.direct"]
+    {
+        assert_eq!(default(&fleet, field), None, "{field}");
+    }
+    let next = default(&fleet, "spec.upstream.proxies.mirror.tryNextOn");
+    assert_eq!(next, Some(("NotFound", DefaultSource::Default)));
+}
+
+#[test]
+fn what_is_no_fleet_is_refused() {
+    assert_eq!(fields(parse(json!([]))), ["object"]);
+    assert_eq!(fields(parse(json!({}))), ["apiVersion", "kind", "metadata", "spec"]);
+    let mut other = object(&json!({}));
+    other["kind"] = json!("Goproxy");
+    other["sepc"] = json!({});
+    other["metadata"]["nmae"] = json!("corp");
+    assert_eq!(fields(parse(other)), ["kind", "sepc", "metadata.nmae"]);
+}
+
+#[test]
+fn a_typing_error_gets_advice() {
+    let advice = |spec: Value| parse(object(&spec)).unwrap_err().remove(0).message;
+    assert_eq!(
+        advice(json!({ "engine": { "fetchWorker": 3 } })),
+        "spec.engine.fetchWorker: unknown field \"spec.engine.fetchWorker\": did you mean 'fetchWorkers'?"
+    );
+    assert!(advice(json!({ "gateway": {} })).contains("kubectl explain"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let spec = json!({ "replicas": 5, "storage": {}, "engine": { "version": "v1", "fetchTimeout": "1s" } });
+    let mut fleet = object(&spec);
+    fleet["metadata"]["name"] = json!("Corp");
+    let given: GoProxy = serde_json::from_value(fleet).unwrap();
+    let found: Vec<_> =
+        validate(&given, &settings(), None).unwrap_err().into_iter().map(|refusal| refusal.field).collect();
+    assert_eq!(
+        found,
+        ["spec.engine.fetchTimeout", "spec.engine.version", "metadata.name", "spec.replicas", "spec.storage"]
+    );
+}
+
+/// Some member, or none.
+fn member(
+    name: &'static str,
+    value: impl Strategy<Value = Value> + 'static,
+) -> BoxedStrategy<(&'static str, Option<Value>)> {
+    option::of(value).prop_map(move |value| (name, value)).boxed()
+}
+
+fn block(members: Vec<BoxedStrategy<(&'static str, Option<Value>)>>) -> impl Strategy<Value = Value> {
+    members.prop_map(|members| {
+        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into()
+    })
+}
+
+fn text(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    select(words).prop_map(Value::from)
+}
+
+fn amount() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (0_u64..5000).prop_map(Value::from),
+        ("[0-9]{1,4}(\\.[0-9]{1,3})?", select(vec!["", "m", "k", "M", "G", "Ki", "Mi", "Gi", "Ti"]))
+            .prop_map(|(number, suffix)| json!(format!("{number}{suffix}"))),
+    ]
+}
+
+fn engines() -> impl Strategy<Value = Value> {
+    let amounts = || block(vec![member("cpu", amount()), member("memory", amount())]);
+    block(vec![
+        member("version", text(&["v0.18.0", "v0.18.1", "v0.17.0"])),
+        member("image", text(&["gomods/athens:v1", "gomods/athens", "r.example.com:5000/a@sha256:12"])),
+        member("imagePullPolicy", text(&["Always", "IfNotPresent", "Never"])),
+        member("fetchWorkers", (0..120_i32).prop_map(Value::from)),
+        member("fetchTimeout", "([0-9]{1,3}[hms]){1,2}".prop_map(Value::from)),
+        member("logLevel", text(&["Debug", "Info", "Warn", "Error"])),
+        member(
+            "goEnv",
+            block(vec![member("GOGC", "[ -~]{0,8}".prop_map(Value::from)), member("GOVCS", text(&["*:git"]))]),
+        ),
+        member(
+            "serviceAccount",
+            block(vec![
+                member("name", text(&["modules"])),
+                member("annotations", block(vec![member("a/b", text(&["x"]))])),
+            ]),
+        ),
+        member("resources", block(vec![member("requests", amounts()), member("limits", amounts())])),
+        member("pod", block(vec![member("labels", block(vec![member("team", text(&["build", "a b"]))]))])),
+    ])
+}
+
+fn upstreams() -> impl Strategy<Value = Value> {
+    let proxy = (
+        select(vec!["a", "b", "c"]),
+        select(vec!["https://a.example.com", "http://b:80/x", "http://127.0.0.1", "http://[fd00::1]"]),
+        option::of(select(vec!["NotFound", "AnyError"])),
+    )
+        .prop_map(|(name, url, next)| match next {
+            Some(next) => json!({ "name": name, "url": url, "tryNextOn": next }),
+            None => json!({ "name": name, "url": url }),
+        });
+    block(vec![
+        member("proxies", prop::collection::vec(proxy, 0..4).prop_map(Value::from)),
+        member("direct", text(&["Enabled", "Disabled"])),
+        member(
+            "checksumDatabase",
+            block(vec![
+                member("name", text(&["sum.golang.org", "sum.example.com"])),
+                member("disabled", Just(json!({ "reason": "it is a test" }))),
+            ]),
+        ),
+    ])
+}
+
+fn specs() -> impl Strategy<Value = Value> {
+    let disk = block(vec![
+        member("size", amount()),
+        member("storageClassName", text(&["fast"])),
+        member("accessMode", text(&["ReadWriteOnce", "ReadWriteOncePod"])),
+    ]);
+    block(vec![
+        member("suspend", any::<bool>().prop_map(Value::from)),
+        member("replicas", (0..3_i32).prop_map(Value::from)),
+        member("engine", engines()),
+        member(
+            "service",
+            block(vec![
+                member("type", text(&["ClusterIP", "NodePort", "LoadBalancer"])),
+                member("loadBalancerClass", text(&["a/b"])),
+            ]),
+        ),
+        member(
+            "autoscaling",
+            block(vec![
+                member("minReplicas", (0..3_i32).prop_map(Value::from)),
+                member("maxReplicas", (0..3_i32).prop_map(Value::from)),
+            ]),
+        ),
+        member(
+            "storage",
+            block(vec![
+                member("memory", Just(json!({}))),
+                member("disk", disk),
+                member("whenDeleted", text(&["Retain", "Delete"])),
+            ]),
+        ),
+        member("upstream", upstreams()),
+        member(
+            "private",
+            block(vec![member(
+                "modules",
+                prop::collection::vec(text(&["git.example.com/*", "*", "a.example.com"]), 0..3).prop_map(Value::from),
+            )]),
+        ),
+        member(
+            "rollout",
+            block(vec![
+                member("scaleDownDelay", "[0-9]{1,3}[hms]".prop_map(Value::from)),
+                member("revisionHistoryLimit", (0..60_i32).prop_map(Value::from)),
+            ]),
+        ),
+    ])
+}
+
+fn assert_same_after_json(given: &Value) -> bool {
+    let Ok(fleet) = parse(object(given)) else { return false };
+    let first = validate(&fleet, &settings(), None).expect("what parse accepts, validate accepts");
+    let written = serde_json::to_value(&fleet).unwrap();
+    let again = parse(written).expect("an accepted fleet is accepted again");
+    assert_eq!(again.spec, fleet.spec);
+    assert_eq!(validate(&again, &settings(), None).unwrap(), first);
+    assert!(validate_update(&fleet.spec, &again.spec).is_empty());
+    let amounts = [first.engine.cpu_request, first.engine.memory_request, first.engine.memory_limit];
+    for amount in amounts.into_iter().chain(first.engine.cpu_limit) {
+        let stored = amount.to_string();
+        assert_eq!(stored.parse::<Quantity>().map(|parsed| (parsed == amount, parsed.to_string())), Ok((true, stored)));
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_accepted_means_the_same_after_a_round_trip(engine in engines(), upstream in upstreams(), spec in specs()) {
+        // Whole specs are mostly refused, so that blocks are tried alone too.
+        for given in [json!({ "engine": engine }), json!({ "upstream": upstream }), spec] {
+            assert_same_after_json(&given);
+        }
+    }
+
+    #[test]
+    fn any_object_at_all_is_judged_without_a_panic(name in "\\PC{0,12}", text in "\\PC{0,24}", number in any::<i64>()) {
+        for value in [json!(text), json!(number), json!([text]), json!({ name.clone(): number }), Value::Null] {
+            for field in ["replicas", "engine", "storage", "upstream", "private", "service", "rollout", "suspend"] {
+                let _ = parse(object(&json!({ field: value })));
+            }
+            let _ = parse(json!({ "apiVersion": text, "kind": text, "metadata": { "name": name }, "spec": value }));
+            let url = json!({ "proxies": [{ "name": "a", "url": format!("https://{text}") }] });
+            let _ = parse(object(&json!({ "upstream": url, "private": { "modules": [text] } })));
+        }
+    }
+}
+
+#[test]
+fn enough_of_the_generated_specs_are_accepted() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let mut accepted = |strategy: BoxedStrategy<Value>, block: &'static str| {
+        let hits = (0..300).filter(|_| {
+            let value = strategy.new_tree(&mut runner).unwrap().current();
+            let given = if block.is_empty() { value } else { json!({ block: value }) };
+            assert_same_after_json(&given)
+        });
+        hits.count()
+    };
+    let counts = (
+        accepted(engines().boxed(), "engine"),
+        accepted(upstreams().boxed(), "upstream"),
+        accepted(specs().boxed(), ""),
+    );
+    assert!(counts.0 >= 10 && counts.1 >= 10 && counts.2 >= 1, "{counts:?}");
+}
