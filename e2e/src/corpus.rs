@@ -243,6 +243,44 @@ mod tests {
         assert!(tally.accepted >= 60 && tally.refused >= 200 && tally.bad_inputs >= 30, "{tally:?}");
     }
 
+    /// Every CEL rule of the CRD: the path it is at and what it says, cut where values are filled in.
+    fn rules(schema: &Value, path: &str, found: &mut Vec<(String, Vec<String>)>) {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            let text = rule["message"].as_str().or(rule["messageExpression"].as_str()).unwrap();
+            let text = text.rsplit_once("\".format(").map_or(text, |(text, _)| text).trim_start_matches('"');
+            let said = text.split("%s").map(str::to_owned).collect();
+            found.push((format!("{path}{}", rule["fieldPath"].as_str().unwrap_or_default()), said));
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            rules(property, &format!("{path}.{name}"), found);
+        }
+        for inner in ["items", "additionalProperties"] {
+            if schema[inner].is_object() {
+                rules(&schema[inner], path, found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_rule_of_the_crd_refuses_a_row() {
+        let mut found = Vec::new();
+        rules(&goproxy_operator::api::crd::schema(), "", &mut found);
+        assert!(found.len() > 60, "{} rules", found.len());
+        let rows = rows();
+        let refused = |path: &str, said: &[String]| {
+            rows.iter().any(|row| {
+                let field: String = row.field.split(['[', ']']).step_by(2).collect();
+                let same = |part: &&String| {
+                    let part = part.trim_matches(['\'', ' ', ':']);
+                    part.len() > 12 && (row.message.contains(&part[..12]) || part.contains(&row.message))
+                };
+                (path.is_empty() || path == format!(".{field}")) && said.iter().any(|part| same(&part))
+            })
+        };
+        let idle: Vec<_> = found.iter().filter(|(path, said)| !refused(path, said)).collect();
+        assert!(idle.is_empty(), "no row is refused by {idle:#?}");
+    }
+
     #[test]
     fn a_row_that_is_judged_wrongly_is_reported() {
         let mut row = rows().remove(0);

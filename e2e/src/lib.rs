@@ -5,6 +5,7 @@ pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod corpus;
+pub mod creation;
 pub mod demo;
 pub mod go_client;
 pub mod image;
