@@ -46,6 +46,19 @@ pub struct Applied {
     pub obstacles: Vec<Obstacle>,
     /// What else went wrong, the first of it.
     pub setback: Option<Setback>,
+    /// Whether something that pods need is refused and missing.
+    unmade: bool,
+}
+
+/// Whose objects are applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Fleet<'a> {
+    /// Its name.
+    pub key: &'a FleetKey,
+    /// Its uid.
+    pub uid: &'a str,
+    /// Whether its newest spec was looked at before, so that everything should be there.
+    pub known: bool,
 }
 
 impl Applied {
@@ -101,39 +114,89 @@ impl Stage {
 
 impl Applier {
     /// Applies what a plan says for each target.
-    pub async fn apply(&self, key: &FleetKey, fleet_uid: &str, targets: &[TargetPlan]) -> Applied {
+    pub async fn apply(&self, fleet: Fleet<'_>, targets: &[TargetPlan]) -> Applied {
         let mut applied = Applied::default();
         for TargetPlan { target, objects, prune } in targets {
             let Target { region: _, cluster } = target;
             debug_assert!(cluster.is_none(), "plans name no other cluster yet");
-            self.write_stages(key, fleet_uid, objects, &mut applied).await;
+            self.write_stages(fleet, objects, &mut applied).await;
             if applied.setback.is_none() && applied.obstacles.is_empty() {
                 for one in prune {
-                    applied.add(self.prune(key, fleet_uid, one).await);
+                    applied.add(self.prune(fleet.key, fleet.uid, one).await);
                 }
             }
         }
         applied
     }
 
-    async fn write_stages(&self, key: &FleetKey, fleet_uid: &str, objects: &[Object], applied: &mut Applied) {
+    async fn write_stages(&self, fleet: Fleet<'_>, objects: &[Object], applied: &mut Applied) {
+        let Fleet { key, uid, .. } = fleet;
         for stage in Stage::ALL {
-            let mut due =
-                objects.iter().filter(|one| Stage::of(one.kind) == stage && !self.at_rest(key, fleet_uid, one));
+            let due: Vec<&Object> =
+                objects.iter().filter(|one| Stage::of(one.kind) == stage && !self.at_rest(key, uid, one)).collect();
+            if let Err(setback) = self.confirm(fleet, &due).await {
+                applied.add(Err(setback));
+                return;
+            }
             if stage == Stage::Pods {
-                for object in due {
-                    applied.add(self.write(key, fleet_uid, object).await);
+                self.write_pods(fleet, due, applied).await;
+            } else if !due.is_empty() {
+                let all = due.iter().map(|object| self.write(key, uid, object));
+                for (object, written) in due.iter().zip(join_all(all).await) {
+                    self.note(fleet, object, written, applied);
                 }
-            } else if let Some(first) = due.next() {
-                let all = std::iter::once(first).chain(due).map(|object| self.write(key, fleet_uid, object));
-                join_all(all).await.into_iter().for_each(|written| applied.add(written));
             }
             // What comes later relies on what came before. A refusal is told and goes on: one refused object should
-            // not keep the others from being repaired.
+            // not keep the others from being repaired. Only nothing is made from a record that is not there, because
+            // a revision without its record cannot be told from a second writer.
+            if applied.setback.is_some() || (stage == Stage::Record && !applied.obstacles.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    /// One Deployment after the other, those that stop something last. While what a revision needs cannot be made,
+    /// nothing that runs is taken away for it.
+    async fn write_pods(&self, fleet: Fleet<'_>, mut due: Vec<&Object>, applied: &mut Applied) {
+        let stops = |object: &Object| matches!(object.precondition, Precondition::Unchanged { .. });
+        due.sort_by_key(|object| stops(object));
+        for object in due {
+            if stops(object) && applied.unmade {
+                continue;
+            }
+            let written = self.write(fleet.key, fleet.uid, object).await;
+            self.note(fleet, object, written, applied);
             if applied.setback.is_some() {
                 return;
             }
         }
+    }
+
+    fn note(&self, fleet: Fleet<'_>, object: &Object, written: Result<Outcome, Setback>, applied: &mut Applied) {
+        let needed = matches!(object.kind, Kind::ConfigMap | Kind::PersistentVolumeClaim | Kind::Deployment);
+        if needed && matches!(written, Err(Setback::Refused(_))) && !self.is_there(fleet, object) {
+            applied.unmade = true;
+        }
+        applied.add(written);
+    }
+
+    /// A child of a fleet that was looked at before is missing: somebody removed it, or the fleet itself is gone, its
+    /// children with it, and the watch does not tell yet. Asked of the API server before anything is made anew.
+    async fn confirm(&self, fleet: Fleet<'_>, due: &[&Object]) -> Result<(), Setback> {
+        if !fleet.known || due.iter().all(|object| self.is_there(fleet, object)) {
+            return Ok(());
+        }
+        let Fleet { key, uid, .. } = fleet;
+        let found = Seen::new(self.writer.get(Source::Fleets, &key.namespace, &key.name).await?.object);
+        if found.uid() == uid && !found.deleting() {
+            return Ok(());
+        }
+        Err(Setback::Conflict("the fleet is being deleted or was replaced".to_owned()))
+    }
+
+    fn is_there(&self, fleet: Fleet<'_>, object: &Object) -> bool {
+        let held = self.store.child(fleet.key, object.kind, &object.name);
+        held.is_some_and(|held| is_ours(&held, fleet.uid))
     }
 
     /// Whether nothing need be written. The common case: no request, no copy.

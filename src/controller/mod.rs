@@ -21,7 +21,7 @@ use crate::{
         go_proxy::GoProxy,
         status::{GoProxyStatus, WaitingReason},
     },
-    apply::{Applied, Applier, request::Setback},
+    apply::{Applied, Applier, Fleet, request::Setback},
     cache::{FleetKey, Source, decode::SeenFleet, store::Snapshot},
     events::Events,
     metrics::{Metrics, Outcome, WriteResult, Written},
@@ -88,7 +88,7 @@ impl Context {
         let around = self.circumstances(key, &fleet).await; // at most one request
         let observed = observe(fleet.clone(), snapshot, around); // in memory
         let planned = plan(&observed); // pure
-        let applied = self.applier.apply(key, &observed_uid(&observed), &planned.targets).await; // requests
+        let applied = self.applier.apply(whose(key, &fleet), &planned.targets).await; // requests
         let planned = self.learn(key, observed, planned, &applied); // pure
         let next = status(&fleet, &planned.report, (self.clock)()); // pure
         let told = match &applied.setback {
@@ -171,9 +171,10 @@ impl Context {
             Err(Setback::Deposed) => return (Outcome::Deposed, Next::Wait),
             Err(Setback::Conflict(_)) => return (Outcome::Conflict, Next::Failed { not_before: None }),
             // Deleted meanwhile: the watch tells.
-            Err(Setback::NotFound(_)) if applied.setback.is_none() || self.applier.store.snapshot(key).is_none() => {
+            Err(Setback::NotFound(_)) if self.applier.store.snapshot(key).is_none() => {
                 return (Outcome::Gone, Next::Wait);
             }
+            // Most likely deleted as well, but not for sure: the rest of the work may still be due.
             Err(Setback::NotFound(_)) => return (Outcome::Failed, Next::Failed { not_before: None }),
             Err(Setback::Refused(obstacle)) => {
                 tracing::warn!(message = obstacle.message, "the status is refused");
@@ -231,8 +232,13 @@ impl Context {
     }
 }
 
-fn observed_uid(observed: &Observed) -> String {
-    observed.fleet.uid().unwrap_or_default()
+fn whose<'a>(key: &'a FleetKey, fleet: &'a GoProxy) -> Fleet<'a> {
+    let looked_at = fleet.status.as_ref().and_then(|status| status.observed_generation);
+    Fleet {
+        key,
+        uid: fleet.metadata.uid.as_deref().unwrap_or_default(),
+        known: looked_at.is_some() && looked_at == fleet.metadata.generation,
+    }
 }
 
 fn outcome(planned: &Plan, applied: &Applied) -> Outcome {
