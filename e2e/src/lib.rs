@@ -13,6 +13,7 @@ pub mod operator;
 pub mod origin;
 pub mod probe;
 pub mod progress;
+pub mod scripted;
 pub mod story;
 pub mod suite;
 pub mod tools;

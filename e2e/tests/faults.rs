@@ -1,0 +1,52 @@
+//! Faults at every call, on the scripted API server. A sample here; all of it by `cargo lab test --tier faults`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use goproxy_lab::scripted::{fault::Fault, scenario::SCENARIOS, sweep};
+
+/// As many as finish within a minute of processor time. `FAULTS_SAMPLE` sets another number.
+const SAMPLE: usize = 250;
+
+fn sample() -> usize {
+    std::env::var("FAULTS_SAMPLE").ok().and_then(|text| text.parse().ok()).unwrap_or(SAMPLE)
+}
+
+/// `FAULTS_SEED` repeats a sample; without it, each run draws another one.
+fn seed() -> u64 {
+    let given = std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |passed| passed.as_secs()))
+}
+
+#[test]
+fn whatever_goes_wrong_once_the_end_is_the_same() {
+    let seed = seed();
+    println!("FAULTS_SEED={seed}");
+    let report = sweep::sweep_blocking(Some((seed, sample()))).unwrap();
+    println!("{report}");
+    assert_eq!(report.clean.len(), SCENARIOS.len());
+    assert_eq!(report.cases, sample().min(report.possible));
+    assert!(report.failures.is_empty(), "{} failed; repeat with FAULTS_SEED={seed}", report.failures.len());
+}
+
+/// Each of these once led to a wrong end.
+#[test]
+fn what_was_wrong_once_stays_right() {
+    let record = ("patch controllerrevisions", "patch controllerrevisions");
+    let deployment = ("patch controllerrevisions", "patch deployments");
+    let cases = [
+        // A status that was not found made the operator forget that the old revision was still to be ended.
+        ("edit on memory", ("patch services", "patch goproxies"), Fault::NotFound),
+        // A record that was refused left a Deployment that counted as a second writer: what served was stopped.
+        ("edit and back on memory", record, Fault::Forbidden),
+        // The old revision was stopped although the new one's Deployment was refused.
+        ("from memory to disk", deployment, Fault::Forbidden),
+        ("from memory to disk", deployment, Fault::ServerError),
+        // Children of a deleted fleet were made again and again until the watch told that it is gone.
+        ("delete while it changes", record, Fault::StaleFleets),
+    ];
+    for (scenario, call, fault) in cases {
+        if let Err(error) = sweep::judge_one(scenario, call, fault) {
+            panic!("{scenario}, {fault:?} at {}: {error:#}", call.1);
+        }
+    }
+}
