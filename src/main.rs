@@ -18,8 +18,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Run(run) => {
             telemetry::init(run.log_format, run.log_level);
             let ended = runtime()?.block_on(controller::run::run(run.options()));
-            ended.inspect_err(|error| tracing::error!(%error, "stopped"))?;
-            Ok(ExitCode::SUCCESS)
+            let failed = ended.inspect_err(|error| tracing::error!(%error, "stopped")).is_err();
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         Command::Crd { output } => crds::print(output.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Render { file, installation } => render::command(&file, installation.into()),

@@ -399,3 +399,134 @@ fn is_newer(incoming: &str, held: &str) -> bool {
         _ => incoming != held,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const KIND: Kind = Kind::ConfigMap;
+
+    fn fleet(uid: &str, version: &str) -> SeenFleet {
+        let metadata = json!({ "name": "a", "namespace": "ns", "uid": uid, "resourceVersion": version });
+        let fleet = json!({ "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "metadata": metadata, "spec": {} });
+        serde_json::from_value(fleet).unwrap()
+    }
+
+    fn child(fleet: &str, uid: &str, version: &str, data: &Value) -> Seen {
+        Seen::new(json!({
+            "metadata": {
+                "name": "c", "namespace": "ns", "uid": uid, "resourceVersion": version,
+                "labels": { "goproxy.rs/fleet": fleet },
+                "ownerReferences": [{ "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "name": "a", "uid": "f", "controller": true }],
+                "managedFields": [{ "manager": "goproxy-operator", "operation": "Apply", "fieldsV1": { "f:data": {} } }],
+            },
+            "data": data,
+        }))
+    }
+
+    fn key(name: &str) -> FleetKey {
+        FleetKey::new("ns", name)
+    }
+
+    fn version(store: &Store) -> Option<String> {
+        Some(store.child(&key("a"), KIND, "c")?.resource_version.into())
+    }
+
+    #[test]
+    fn an_answer_to_our_write_outlives_older_events() {
+        let store = Store::default();
+        assert_eq!(store.put_child(KIND, &child("a", "u", "9", &json!({ "x": "1" }))), Some(key("a")));
+        assert_eq!(store.put_child(KIND, &child("a", "u", "12", &json!({ "x": "2" }))), Some(key("a")));
+        // The watch comes along: what we have is newer, then the same. 9 is before 12, though not as text.
+        assert_eq!(store.put_child(KIND, &child("a", "u", "9", &json!({ "x": "1" }))), None);
+        assert_eq!(store.put_child(KIND, &child("a", "u", "12", &json!({ "x": "2" }))), None);
+        assert_eq!(version(&store).as_deref(), Some("12"));
+    }
+
+    #[test]
+    fn a_change_that_no_plan_could_see_wakes_nobody_but_is_kept() {
+        let store = Store::default();
+        store.put_child(KIND, &child("a", "u", "1", &json!({ "x": "1" })));
+        assert_eq!(store.put_child(KIND, &child("a", "u", "2", &json!({ "x": "1" }))), None);
+        assert_eq!(version(&store).as_deref(), Some("2"), "a later write is fenced by the newest version");
+    }
+
+    #[test]
+    fn the_end_of_a_predecessor_does_not_remove_its_successor() {
+        let store = Store::default();
+        store.put_child(KIND, &child("a", "new", "9", &json!({})));
+        assert_eq!(store.remove_child(KIND, "ns", "old"), None);
+        assert_eq!(store.remove_child(KIND, "ns", "new"), Some(key("a")));
+        assert_eq!(version(&store), None);
+        assert_eq!(store.counts()[&Source::Children(KIND)], 0);
+        assert!(store.lock().fleets.is_empty(), "nothing is remembered of what is gone");
+    }
+
+    #[test]
+    fn a_relabelled_child_is_held_once() {
+        let store = Store::default();
+        store.put_child(KIND, &child("a", "u", "1", &json!({})));
+        assert_eq!(store.put_child(KIND, &child("b", "u", "2", &json!({}))), Some(key("b")));
+        assert_eq!(version(&store), None);
+        assert_eq!(store.counts()[&Source::Children(KIND)], 1);
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_bring_is_gone_unless_we_just_wrote_it() {
+        let store = Store::default();
+        let source = Source::Children(KIND);
+        store.begin(source, None);
+        store.put_child(KIND, &child("a", "u", "1", &json!({})));
+        assert!(store.settle(source, None).is_empty());
+        store.begin(source, None);
+        assert_eq!(store.settle(source, None), [key("a")]);
+        store.begin(source, None);
+        store.put_child(KIND, &child("a", "v", "5", &json!({})));
+        assert!(store.settle(source, None).is_empty());
+        // Heard of again in the same version: that keeps it as well.
+        store.begin(source, None);
+        store.put_child(KIND, &child("a", "v", "5", &json!({})));
+        assert!(store.settle(source, None).is_empty());
+    }
+
+    #[test]
+    fn a_list_of_one_namespace_says_nothing_about_others() {
+        let store = Store::default();
+        let source = Source::Children(KIND);
+        let (here, there): (Arc<str>, Arc<str>) = ("ns".into(), "other".into());
+        store.begin(source, Some(&here));
+        store.put_child(KIND, &child("a", "u", "1", &json!({})));
+        store.begin(source, Some(&there));
+        store.begin(source, Some(&there));
+        assert!(store.settle(source, Some(&there)).is_empty());
+        store.begin(source, Some(&here));
+        assert_eq!(store.settle(source, Some(&here)), [key("a")]);
+    }
+
+    #[test]
+    fn what_the_server_made_of_a_wish_is_remembered_until_it_changes() {
+        let store = Store::default();
+        let wish = Fingerprint::of(&json!({ "data": { "x": "01" } }));
+        store.put_child(KIND, &child("a", "u", "1", &json!({ "x": "1" })));
+        assert!(store.set_same_as_live(&key("a"), KIND, "c", wish));
+        assert!(!store.set_same_as_live(&key("a"), KIND, "c", wish), "told once");
+        store.put_child(KIND, &child("a", "u", "2", &json!({ "x": "1" })));
+        assert_eq!(store.child(&key("a"), KIND, "c").unwrap().same_as_live, Some(wish));
+        store.put_child(KIND, &child("a", "u", "3", &json!({ "x": "drift" })));
+        assert_eq!(store.child(&key("a"), KIND, "c").unwrap().same_as_live, None);
+    }
+
+    #[test]
+    fn a_fleet_of_the_same_name_is_another_fleet() {
+        let store = Store::default();
+        assert_eq!(store.put_fleet(fleet("one", "1")), Some(key("a")));
+        assert_eq!(store.put_fleet(fleet("one", "1")), None);
+        assert!(store.is_fleet(&key("a"), "one"));
+        assert_eq!(store.remove_fleet(&fleet("two", "9")), None);
+        assert_eq!(store.remove_fleet(&fleet("one", "2")), Some(key("a")));
+        assert!(!store.is_fleet(&key("a"), "one"));
+        assert!(store.fleets().is_empty() && store.snapshot(&key("a")).is_none());
+    }
+}
