@@ -8,10 +8,7 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::{
     api::go_proxy::GoProxy,
-    cache::{
-        decode::Detail as Packed,
-        store::{Child as Kept, Snapshot},
-    },
+    cache::{decode::Detail as Packed, kept::Child as Kept, store::Snapshot},
     client::describe,
     plan::{Child, Children, Detail, Observed, StoredRevision, object::Kind, validate::Settings},
 };

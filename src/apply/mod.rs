@@ -13,7 +13,8 @@ use crate::{
     cache::{
         FleetKey, Source,
         decode::{Owner, Seen},
-        store::{Child, Store},
+        kept::Child,
+        store::Store,
     },
     metrics::{Metrics, WriteResult, Written},
     observe::is_ours,

@@ -2,6 +2,7 @@
 //! forgets on decode, and one store that holds what is left.
 
 pub mod decode;
+pub mod kept;
 pub mod projection;
 pub mod pump;
 pub mod store;

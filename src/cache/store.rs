@@ -13,7 +13,8 @@ use std::{
 
 use super::{
     FleetKey, Source,
-    decode::{Detail, Seen, SeenFleet},
+    decode::{Seen, SeenFleet},
+    kept::{Child, Entry, Fleet, KeptPod, is_newer},
 };
 use crate::{
     api::go_proxy::GoProxy,
@@ -35,55 +36,6 @@ struct Inner {
     /// How often each watch began anew; what an older round brought and the newest did not is gone.
     rounds: HashMap<(Source, Option<Arc<str>>), u32>,
     counts: BTreeMap<Source, usize>,
-}
-
-/// All that is known of one fleet. An entry exists as long as anything carries the fleet's name.
-#[derive(Debug, Default)]
-struct Entry {
-    fleet: Option<Fleet>,
-    children: Vec<Child>,
-    pods: Vec<KeptPod>,
-    obstacles: Vec<Obstacle>,
-}
-
-#[derive(Debug)]
-struct Fleet {
-    read: Result<Arc<GoProxy>, Arc<str>>,
-    uid: Box<str>,
-    resource_version: Box<str>,
-    round: u32,
-}
-
-/// What is kept of a child.
-#[derive(Clone, Debug)]
-pub struct Child {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its name.
-    pub name: Box<str>,
-    /// `metadata.uid`.
-    pub uid: Box<str>,
-    /// `metadata.resourceVersion`.
-    pub resource_version: Box<str>,
-    /// Uid of its controller, and whether that is a fleet of the name in the label.
-    pub owner: Option<(Arc<str>, bool)>,
-    /// Digest of the fields that we own.
-    pub live: Fingerprint,
-    /// A desired digest that the server was seen to turn into `live`: writing it again would change nothing.
-    pub same_as_live: Option<Fingerprint>,
-    /// True once it is being deleted.
-    pub deleting: bool,
-    /// What its kind tells.
-    pub detail: Detail,
-    round: u32,
-}
-
-#[derive(Debug)]
-struct KeptPod {
-    uid: Box<str>,
-    /// `None` once it has ended for good.
-    pod: Option<Pod>,
-    round: u32,
 }
 
 /// What is known of a fleet at one moment.
@@ -319,84 +271,6 @@ impl Inner {
         }
         let uid = seen.uid();
         self.find(seen.namespace(), |entry| entry.remove_child(kind, uid)).is_some()
-    }
-}
-
-impl Entry {
-    const fn is_empty(&self) -> bool {
-        self.fleet.is_none() && self.children.is_empty() && self.pods.is_empty()
-    }
-
-    fn remove_child(&mut self, kind: Kind, uid: &str) -> bool {
-        let place = self.children.iter().position(|child| child.kind == kind && &*child.uid == uid);
-        place.map(|place| self.children.swap_remove(place)).is_some()
-    }
-
-    fn remove_pod(&mut self, uid: &str) -> bool {
-        let place = self.pods.iter().position(|pod| &*pod.uid == uid);
-        place.map(|place| self.pods.swap_remove(place)).is_some()
-    }
-
-    fn drop_older(&mut self, source: Source, round: u32) -> usize {
-        match source {
-            Source::Fleets => usize::from(self.fleet.take_if(|fleet| fleet.round < round).is_some()),
-            Source::Children(kind) => self.children.extract_if(.., |c| c.kind == kind && c.round < round).count(),
-            Source::Pods => self.pods.extract_if(.., |pod| pod.round < round).count(),
-        }
-    }
-
-    /// All children of a fleet have the same owner: its uid is kept once.
-    fn owner(&self, seen: &Seen, key: &FleetKey) -> Option<(Arc<str>, bool)> {
-        let owner = seen.owner()?;
-        let known = self.children.iter().filter_map(|child| child.owner.as_ref()).find(|(uid, _)| **uid == *owner.uid);
-        let uid = known.map_or_else(|| owner.uid.into(), |(uid, _)| uid.clone());
-        Some((uid, owner.fleet == Some(&*key.name)))
-    }
-}
-
-impl Child {
-    fn new(kind: Kind, seen: &Seen, owner: Option<(Arc<str>, bool)>, round: u32) -> Self {
-        Self {
-            kind,
-            name: seen.name().into(),
-            uid: seen.uid().into(),
-            resource_version: seen.resource_version().into(),
-            owner,
-            live: seen.live,
-            same_as_live: None,
-            deleting: seen.deleting(),
-            detail: seen.detail(kind),
-            round,
-        }
-    }
-
-    /// Keeps what was learned of the held version, as long as it still says the same.
-    fn knowing(mut self, held: &Self) -> Self {
-        if self.live == held.live && self.uid == held.uid {
-            self.same_as_live = held.same_as_live;
-        }
-        self
-    }
-
-    fn is(&self, kind: Kind, name: &str) -> bool {
-        self.kind == kind && &*self.name == name
-    }
-
-    /// Whether a plan could not tell them apart: only the version differs.
-    fn looks_like(&self, other: &Self) -> bool {
-        self.uid == other.uid
-            && self.owner == other.owner
-            && self.live == other.live
-            && self.deleting == other.deleting
-            && self.detail == other.detail
-    }
-}
-
-/// Whether a version is newer than the one held. See the module's text.
-fn is_newer(incoming: &str, held: &str) -> bool {
-    match (incoming.parse::<u128>(), held.parse::<u128>()) {
-        (Ok(incoming), Ok(held)) => incoming > held,
-        _ => incoming != held,
     }
 }
 
