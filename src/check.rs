@@ -126,7 +126,7 @@ fn fleet_permissions() -> Vec<Permission> {
         };
         verbs.iter().map(move |verb| Permission { group, resource: source.plural(), verb })
     };
-    let mut all: Vec<Permission> = of(Source::Fleets, &["list", "watch"]).collect();
+    let mut all: Vec<Permission> = of(Source::Fleets, &["get", "list", "watch"]).collect();
     all.push(Permission { group: GROUP, resource: "goproxies/status", verb: "patch" });
     all.extend(of(Source::Pods, &["list", "watch"]));
     for kind in Kind::ALL {

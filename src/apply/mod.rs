@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     api::condition::Reason,
@@ -272,6 +273,14 @@ impl Applier {
     /// Changes the object of this uid and no other.
     async fn change(&self, key: &FleetKey, object: &Object, uid: &str) -> Result<Outcome, Setback> {
         self.check(key, object).await?;
+        if !self.store.allow_change(key, object.kind, &object.name, Instant::now()) {
+            let (kind, name) = (object.kind.as_str(), &object.name);
+            let message = format!(
+                "changed back as often as the operator changes it: find who else writes it with \
+                 `kubectl get {kind} {name} -o yaml --show-managed-fields`"
+            );
+            return Err(Setback::Refused(Obstacle { reason: Reason::ObjectRefused, message }));
+        }
         self.send(key, object, "uid", uid).await
     }
 

@@ -1,6 +1,8 @@
 //! What is kept of each object, and how it is compared.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
     FleetKey, Source,
@@ -53,6 +55,8 @@ pub struct Child {
     pub deleting: bool,
     /// What its kind tells.
     pub detail: Detail,
+    /// How often we changed it lately.
+    pub(super) changes: Changes,
     /// Round of the watch that last told of it.
     pub(super) round: u32,
 }
@@ -110,12 +114,14 @@ impl Child {
             same_as_live: None,
             deleting: seen.deleting(),
             detail: seen.detail(kind),
+            changes: Changes::default(),
             round,
         }
     }
 
     /// Keeps what was learned of the held version, as long as it still says the same.
     pub(super) fn knowing(mut self, held: &Self) -> Self {
+        self.changes = held.changes;
         if self.live == held.live && self.uid == held.uid {
             self.same_as_live = held.same_as_live;
         }
@@ -133,6 +139,30 @@ impl Child {
             && self.live == other.live
             && self.deleting == other.deleting
             && self.detail == other.detail
+    }
+}
+
+/// How often a child was changed by us in a row. A plan needs a few changes per minute at most; more means that
+/// somebody else changes it back each time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changes {
+    count: u8,
+    since: Option<Instant>,
+}
+
+impl Changes {
+    /// Changes within a period that are believed to be our own idea.
+    pub(super) const MOST: u8 = 10;
+    /// How long a fight rests before the next round.
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    /// Counts one more. False when it is too many.
+    pub(super) fn allow(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.duration_since(since) >= Self::PERIOD) {
+            *self = Self { count: 0, since: Some(now) };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= Self::MOST
     }
 }
 

@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::time::Instant;
+
 use super::{
     FleetKey, Source,
     decode::{Seen, SeenFleet},
@@ -116,6 +118,15 @@ impl Store {
             }
             Some(_) | None => false,
         }
+    }
+
+    /// Counts a change that is about to be made to a child. False when there were so many that somebody else must be
+    /// changing it back.
+    pub fn allow_change(&self, key: &FleetKey, kind: Kind, name: &str, now: Instant) -> bool {
+        let mut inner = self.lock();
+        let entry = inner.fleets.get_mut(key);
+        let child = entry.and_then(|entry| entry.children.iter_mut().find(|child| child.is(kind, name)));
+        child.is_none_or(|child| child.changes.allow(now))
     }
 
     /// A watch, of one namespace or of all, begins anew: what it brings from here on is the whole.
@@ -390,6 +401,20 @@ mod tests {
         assert_eq!(store.child(&key("a"), KIND, "c").unwrap().same_as_live, Some(wish));
         store.put_child(KIND, &child("a", "u", "3", &json!({ "x": "drift" })));
         assert_eq!(store.child(&key("a"), KIND, "c").unwrap().same_as_live, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fight_over_a_child_rests_for_a_while_however_often_it_is_changed_back() {
+        let store = Store::default();
+        store.put_child(KIND, &child("a", "u", "1", &json!({})));
+        let allowed = |store: &Store| store.allow_change(&key("a"), KIND, "c", Instant::now());
+        for round in 0..10 {
+            assert!(allowed(&store), "{round}");
+            store.put_child(KIND, &child("a", "u", &(round + 2).to_string(), &json!({ "x": round.to_string() })));
+        }
+        assert!(!allowed(&store));
+        tokio::time::advance(std::time::Duration::from_secs(61)).await;
+        assert!(allowed(&store));
     }
 
     #[test]
