@@ -3,7 +3,7 @@
 //! The files under `e2e/corpus` say what a row holds. A rule that exists on one side only, or that explains itself
 //! differently there, fails one of the two tests that read them.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use goproxy_operator::plan::validate::{Refusal, parse, validate_update};
@@ -15,6 +15,8 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::cluster::until;
 
 /// One row.
 #[derive(Clone, Debug, Deserialize)]
@@ -205,13 +207,20 @@ async fn refused_online(client: &Client, namespace: &str, row: &Row) -> Result<O
         return refusal(send(client, Method::POST, &format!("{all}?dryRun=All&fieldValidation=Strict"), &new).await);
     };
     let one = format!("{all}/{}", row.called);
-    let stored =
-        send(client, Method::POST, &all, &row.object(Some(old))).await.context("the spec before is refused")?;
-    let mut new = new;
-    new["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"].clone();
-    let said = refusal(send(client, Method::PUT, &format!("{one}?dryRun=All&fieldValidation=Strict"), &new).await);
+    send(client, Method::POST, &all, &row.object(Some(old))).await.context("the spec before is refused")?;
+    let said = until("an answer to the update", Duration::from_secs(10), || update(client, &one, new.clone())).await;
     send(client, Method::DELETE, &one, &json!({})).await?;
     said
+}
+
+/// What the API server says against an update, or `None` when an operator wrote the status in between.
+async fn update(client: &Client, path: &str, mut new: Value) -> Result<Option<Option<String>>> {
+    let stored = send(client, Method::GET, path, &json!({})).await?;
+    new["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"].clone();
+    match send(client, Method::PUT, &format!("{path}?dryRun=All&fieldValidation=Strict"), &new).await {
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(None),
+        answer => refusal(answer).map(Some),
+    }
 }
 
 /// Tells a refusal from a failure to ask.

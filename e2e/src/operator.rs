@@ -249,7 +249,8 @@ fn engine_repository(reference: &str) -> &str {
 pub async fn install_rights(cluster: &Cluster, repo: &Path, values: &[&str]) -> Result<()> {
     cluster.namespace(NAMESPACE).await?;
     let mut arguments = vec!["template", RELEASE, "charts/goproxy-operator", "--namespace", NAMESPACE];
-    arguments.extend(["--set", "image.repository=lab.invalid/operator"]);
+    // Rendering asks no server, so helm has to be told; the oldest supported one will do.
+    arguments.extend(["--kube-version", "1.33.0", "--set", "image.repository=lab.invalid/operator"]);
     arguments.extend(values.iter().flat_map(|value| ["--set", *value]));
     let rendered = helm(cluster, repo, &arguments).await?;
     let client = cluster.client().await?;
@@ -308,18 +309,22 @@ pub fn binary(progress: &Progress) -> Result<PathBuf> {
 }
 
 /// An operator whose builders put one more label on every child: what a later release might do. A debug build, because only
-/// what it sends matters.
-pub fn drill_binary(repo: &Path, progress: &Progress) -> Result<PathBuf> {
+/// what it sends matters, and built together with the lab, so that the two share their dependencies.
+pub fn drill_binary(cluster: &Cluster, repo: &Path, progress: &Progress) -> Result<PathBuf> {
     let step = progress.long_step("operator with another label built");
-    let target = tools::cache_dir().join("drill");
-    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let output = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(repo)
-        .args(["build", "--quiet", "--locked", "--package", "goproxy-operator", "--bin", "goproxy-operator"])
-        .args(["--features", "drill-label", "--target-dir"])
-        .arg(&target)
-        .status()
+        .args(["build", "--quiet", "--locked", "--package", "goproxy-operator", "--package", "goproxy-lab"])
+        .args(["--bin", "goproxy-operator", "--features", "goproxy-operator/drill-label", "--message-format", "json"])
+        .output()
         .context("cannot start cargo")?;
-    ensure!(status.success(), "the operator with another label does not build");
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the operator with another label does not build: {said}");
+    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
+    let built = messages.flatten().filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    // The next build without the label would overwrite it.
+    let kept = cluster.directory().join("goproxy-operator-drill");
+    std::fs::copy(built.context("cargo names no program")?, &kept).context("cannot keep the operator with another label")?;
     step.done();
-    Ok(target.join("debug/goproxy-operator"))
+    Ok(kept)
 }

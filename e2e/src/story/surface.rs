@@ -39,7 +39,7 @@ pub fn explanations_are_served(stage: &Stage) -> Telling<'_> {
 pub fn refusals_name_field_value_and_fix(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let wrong = [
-            (json!({"replicas": 3}), ["replicas", "3", "use 0 or 1"]),
+            (json!({"replicas": 3}), ["spec.replicas", "3", "use at most 1"]),
             (json!({"engine": {"version": "v0.16.0"}}), ["spec.engine.version", "v0.16.0", "use v0.18.1"]),
             (
                 json!({"engine": {"image": "athens:latest"}}),

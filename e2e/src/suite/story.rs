@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Options, Results};
 use crate::{
@@ -50,6 +50,8 @@ pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, 
 /// Brings a lab up, works on it, and takes it down whatever came of the work.
 async fn on_a_lab(spec: &Spec, progress: &Progress, work: impl AsyncFnOnce(&Lab) -> Result<()>) -> Result<()> {
     let state = StateDir::from_env();
+    // Whoever made it may still work with it: it is not ours to end.
+    ensure!(Lab::attach(&state).is_err(), "a lab is up already: end it first with `cargo lab down`");
     let worked = match cluster::up(spec, &state, progress).await {
         Ok(lab) => work(&lab).await,
         Err(error) => Err(error),
