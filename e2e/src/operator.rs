@@ -61,7 +61,7 @@ pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &
 
 /// Runs the chart's own test, as `helm test` does for a user.
 pub async fn helm_test(cluster: &Cluster, repo: &Path) -> Result<String> {
-    helm(cluster, repo, &["test", RELEASE, "--namespace", NAMESPACE, "--logs", "--timeout", "120s"]).await
+    helm(cluster, repo, &["test", RELEASE, "--namespace", NAMESPACE, "--timeout", "120s"]).await
 }
 
 /// Runs helm against a cluster, as an administrator.
@@ -324,7 +324,8 @@ pub fn drill_binary(cluster: &Cluster, repo: &Path, progress: &Progress) -> Resu
     let built = messages.flatten().filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
     // The next build without the label would overwrite it.
     let kept = cluster.directory().join("goproxy-operator-drill");
-    std::fs::copy(built.context("cargo names no program")?, &kept).context("cannot keep the operator with another label")?;
+    std::fs::copy(built.context("cargo names no program")?, &kept)
+        .context("cannot keep the operator with another label")?;
     step.done();
     Ok(kept)
 }

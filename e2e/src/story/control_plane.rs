@@ -10,6 +10,7 @@ pub const ALL: &[Story] = &[
     Story { name: "a refusal names field, value and fix", tell: surface::refusals_name_field_value_and_fix },
     Story { name: "every example is accepted", tell: surface::examples_are_accepted },
     Story { name: "API server and validate agree on every row of the corpus", tell: corpus::both_judges_agree },
+    Story { name: "an apply that creates takes nothing over", tell: convergence::creation_takes_nothing_over },
     Story { name: "deleted and edited children are repaired", tell: convergence::drift_is_repaired },
     Story { name: "edits of selectors and replicas are undone", tell: convergence::edits_of_specs_are_undone },
     Story {

@@ -283,6 +283,11 @@ async fn delete_fleet(stage: &Stage, namespace: &str) -> Result<()> {
     .await
 }
 
+/// The rule of the API server that creation relies on, for every kind of child.
+pub fn creation_takes_nothing_over(stage: &Stage) -> Telling<'_> {
+    Box::pin(async { crate::creation::takes_nothing_over(&stage.client).await })
+}
+
 /// What somebody else made under a name that a fleet needs is reported and left alone; when it goes, the fleet gets ready.
 pub fn foreign_objects_are_left_alone(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
