@@ -79,7 +79,7 @@ pub fn ensure(progress: &Progress) -> Result<()> {
         nix::unistd::geteuid().is_root(),
         "the lab makes namespaces and mounts and has to be root: sudo --preserve-env=PATH,HOME cargo lab ..."
     );
-    install(progress)?;
+    packages(FILES, progress)?;
     let lacks: Vec<_> = [control_groups()?, kernel()?, go(), cargo(), disk()?, memory()?].concat();
     if !lacks.is_empty() {
         bail!("this machine lacks something that the lab needs:\n  - {}", lacks.join("\n  - "));
@@ -87,9 +87,9 @@ pub fn ensure(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// Packages that bring the files that are not there, sorted.
-fn missing_packages(exists: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> = FILES.iter().filter(|(file, _)| !exists(file)).map(|(_, package)| *package).collect();
+/// Packages that bring those of the files that are not there, sorted.
+fn missing_packages(files: &[(&str, &'static str)], exists: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> = files.iter().filter(|(file, _)| !exists(file)).map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -106,12 +106,13 @@ fn exists(name: &str) -> bool {
     std::env::split_paths(&path).chain(more).any(|dir| dir.join(name).is_file())
 }
 
-fn install(progress: &Progress) -> Result<()> {
+/// Installs the packages of files that are not there; each file is named with its package.
+pub fn packages(files: &[(&str, &'static str)], progress: &Progress) -> Result<()> {
     if fs::read_to_string(POLICY_FILE).is_ok_and(|text| text == POLICY) {
         // A lab was killed while it installed packages.
         fs::remove_file(POLICY_FILE).with_context(|| format!("remove {POLICY_FILE}"))?;
     }
-    let packages = missing_packages(exists);
+    let packages = missing_packages(files, exists);
     if packages.is_empty() {
         return Ok(());
     }
@@ -122,7 +123,7 @@ fn install(progress: &Progress) -> Result<()> {
     apt(&["update", "--quiet"])?;
     apt(&[&["install", "--yes", "--quiet", "--no-install-recommends"], packages.as_slice()].concat())?;
     step.done();
-    let left = missing_packages(exists);
+    let left = missing_packages(files, exists);
     ensure!(left.is_empty(), "installed {names}, and what {} should bring is still not there", left.join(" "));
     Ok(())
 }
@@ -258,8 +259,11 @@ mod tests {
 
     #[test]
     fn packages_are_named_once_and_only_for_what_is_not_there() {
-        assert!(missing_packages(|_| true).is_empty());
-        assert_eq!(missing_packages(|file| file != "nginx" && !file.ends_with("libc.a")), ["libc6-dev", "nginx"]);
+        assert!(missing_packages(FILES, |_| true).is_empty());
+        assert_eq!(
+            missing_packages(FILES, |file| file != "nginx" && !file.ends_with("libc.a")),
+            ["libc6-dev", "nginx"]
+        );
     }
 
     #[test]
