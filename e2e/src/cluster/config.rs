@@ -126,6 +126,8 @@ pub fn containerd(inputs: &Inputs<'_>) -> Result<String> {
                     "snapshotter": "overlayfs",
                     "runtimes": {"runc": {"runtime_type": "io.containerd.runc.v2", "options": {"SystemdCgroup": false}}},
                 },
+                // Registries that need other settings than encryption with public authorities have a directory here.
+                "registry": {"config_path": inputs.path("registries")},
                 "cni": {"bin_dir": "/usr/lib/cni", "conf_dir": inputs.path("cni")},
             },
         },
