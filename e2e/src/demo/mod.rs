@@ -57,10 +57,12 @@ async fn in_a_lab(state: &StateDir, progress: &Progress) -> Result<()> {
     let repo = repo()?;
     probe::ensure(progress)?;
     tools::ensure(&[Family::Kubernetes, Family::Helm], progress)?;
+    // Before the cluster: should one of them fail to build, nothing is left running.
+    let images = [Image::Operator, Image::Athens].map(|image| Ok((image, image::archive(image, progress)?)));
+    let images = images.into_iter().collect::<Result<Vec<_>>>().context("making the images")?;
     let lab = cluster::up(&Spec::default(), state, progress).await.context("starting a cluster")?;
     let cluster = lab.cluster("a")?;
-    for image in [Image::Operator, Image::Athens] {
-        let archive = image::archive(image, progress)?;
+    for (image, archive) in images {
         let size = std::fs::metadata(&archive)?.len() / 1_000_000;
         let step = progress.step(format!("image {} loaded", image::reference(image)));
         cluster.import(&archive).await?;
@@ -89,8 +91,9 @@ async fn in_a_lab(state: &StateDir, progress: &Progress) -> Result<()> {
     };
     let tour = or_interrupted(site.tour(), "the lab is still up: cargo lab down ends it").await?;
     work.close().context("cannot remove the downloaded modules")?;
-    let next = format!("export KUBECONFIG={}", lab.kubeconfig().display());
-    print(&closing(&tour, progress, &next, NAMESPACE, "cargo lab down"))
+    let kubectl =
+        format!("KUBECONFIG={} {}", lab.kubeconfig().display(), tools::bin(Family::Kubernetes, "kubectl").display());
+    print(&closing(&tour, progress, &kubectl, NAMESPACE, "cargo lab down"))
 }
 
 /// Stops at a signal in an orderly way, so that what was written for the demo alone is removed.
@@ -103,7 +106,7 @@ async fn or_interrupted<T>(work: impl Future<Output = Result<T>>, then: &str) ->
     }
 }
 
-fn closing(tour: &Tour, progress: &Progress, access: &str, namespace: &str, end: &str) -> String {
+fn closing(tour: &Tour, progress: &Progress, kubectl: &str, namespace: &str, end: &str) -> String {
     let mut text =
         format!("\nA fleet served a real go mod download ({:.0} s in all):\n", progress.elapsed().as_secs_f64());
     for line in tour.lines() {
@@ -113,8 +116,8 @@ fn closing(tour: &Tour, progress: &Progress, access: &str, namespace: &str, end:
     let _ = write!(
         text,
         "A client inside the cluster sets (kubectl get goproxy -o yaml, status.client):\n  GOPROXY={}\n  GOSUMDB={:?}\n\
-         Next:\n  {access}\n  kubectl --namespace {namespace} get goproxy,pods\n  \
-         kubectl explain goproxy.spec --recursive\n  kubectl --namespace {namespace} edit goproxy goproxy\n\
+         Next:\n  alias k='{kubectl} --namespace {namespace}'\n  k get goproxy,pods\n  \
+         k explain goproxy.spec --recursive\n  k edit goproxy goproxy\n\
          The end:\n  {end}\n",
         settings.goproxy, settings.gosumdb
     );

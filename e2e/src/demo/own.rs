@@ -130,9 +130,15 @@ pub async fn install(install: &Install, progress: &Progress) -> Result<()> {
         format!("namespaces={{{FLEET_NAMESPACE}}}"),
     ];
     let mut arguments = vec!["upgrade", "--install", RELEASE, "charts/goproxy-operator"];
-    arguments.extend(["--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "5m"]);
+    arguments.extend(["--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "3m"]);
     arguments.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
-    target.helm(&repo, &arguments).await?;
+    target.helm(&repo, &arguments).await.with_context(|| {
+        format!(
+            "look at: kubectl --kubeconfig {} --context {} --namespace {OPERATOR_NAMESPACE} get pods,events",
+            target.kubeconfig.display(),
+            target.context
+        )
+    })?;
     step.done();
     let work = tempfile::tempdir().context("cannot make a directory for the download")?;
     let site = Site {
@@ -150,8 +156,8 @@ pub async fn install(install: &Install, progress: &Progress) -> Result<()> {
     let end = format!("cargo lab down --context {} --kubeconfig {file}", target.context);
     let tour = or_interrupted(site.tour(), &format!("what was installed is removed by: {end}")).await?;
     work.close().context("cannot remove the downloaded modules")?;
-    let access = format!("export KUBECONFIG={file}; kubectl config use-context {}", target.context);
-    print(&closing(&tour, progress, &access, FLEET_NAMESPACE, &end))
+    let kubectl = format!("kubectl --kubeconfig {file} --context {}", target.context);
+    print(&closing(&tour, progress, &kubectl, FLEET_NAMESPACE, &end))
 }
 
 /// Refuses a cluster on which fleets exist already: a second operator could get in the way of the first.
@@ -284,7 +290,7 @@ async fn remove_definition(client: &Client, progress: &Progress) -> Result<()> {
             first.metadata.name.as_deref().unwrap_or_default()
         );
         progress.note(format!(
-            "kept the definition {CRD}: {} fleets would be deleted with it, {name} among them; to delete all of them: \
+            "kept the definition {CRD}: fleets exist ({}, among them {name}) and would be deleted with it; to do that: \
              kubectl delete crd {CRD}",
             left.len()
         ));
