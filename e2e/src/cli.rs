@@ -89,7 +89,7 @@ struct Logs {
 
 #[derive(Debug, Args)]
 struct Test {
-    /// Only these tiers. Default: all.
+    /// Only these tiers. Default: all but own-cluster.
     #[arg(long, value_enum, value_delimiter = ',')]
     tier: Vec<Tier>,
     /// Only stories on clusters whose name contains this.

@@ -21,6 +21,7 @@ pub mod corpus;
 pub mod download;
 pub mod leadership;
 pub mod node;
+pub mod own_cluster;
 pub mod serving;
 pub mod surface;
 pub mod troubles;

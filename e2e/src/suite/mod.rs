@@ -25,10 +25,12 @@ pub enum Tier {
     ControlPlane,
     /// Everything for real: kubelet, containers, Athens, a go client.
     Node,
+    /// The demo on a second cluster as if it were a user's own, with a registry. Only when named.
+    OwnCluster,
 }
 
 impl Tier {
-    /// All tiers, cheap ones first.
+    /// The tiers of a run that names none, cheap ones first.
     pub const ALL: [Self; 4] = [Self::Static, Self::Unit, Self::ControlPlane, Self::Node];
 }
 
@@ -111,6 +113,7 @@ async fn run_tier(
         Tier::Unit => rust::unit_tests(repo, results, progress),
         Tier::ControlPlane => story::control_plane(repo, options, results, progress).await,
         Tier::Node => story::node(repo, options, results, progress).await,
+        Tier::OwnCluster => story::own_cluster(repo, options, results, progress).await,
     }
 }
 

@@ -47,6 +47,22 @@ pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, 
     .await
 }
 
+/// Two clusters, of which the stories use the second as a stranger's.
+pub(super) async fn own_cluster(
+    repo: &Path,
+    options: &Options,
+    results: &mut Results,
+    progress: &Progress,
+) -> Result<()> {
+    let spec = Spec { profile: Profile::Node, clusters: 2, kubernetes: Kubernetes::default(), raised_limits: false };
+    on_a_lab(&spec, progress, async |lab| {
+        let stage = stage_on(lab, "b", repo).await?;
+        tell(story::own_cluster::ALL, &stage, options, results, progress).await;
+        Ok(())
+    })
+    .await
+}
+
 /// Brings a lab up, works on it, and takes it down whatever came of the work.
 async fn on_a_lab(spec: &Spec, progress: &Progress, work: impl AsyncFnOnce(&Lab) -> Result<()>) -> Result<()> {
     let state = StateDir::from_env();
@@ -61,7 +77,11 @@ async fn on_a_lab(spec: &Spec, progress: &Progress, work: impl AsyncFnOnce(&Lab)
 }
 
 async fn stage(lab: &Lab, repo: &Path) -> Result<Stage> {
-    let cluster = lab.cluster("a")?.clone();
+    stage_on(lab, "a", repo).await
+}
+
+async fn stage_on(lab: &Lab, cluster: &str, repo: &Path) -> Result<Stage> {
+    let cluster = lab.cluster(cluster)?.clone();
     Ok(Stage {
         client: cluster.client().await?,
         cluster,
