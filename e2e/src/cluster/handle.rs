@@ -15,9 +15,10 @@ use serde_json::json;
 use super::bring_up::client_of;
 use super::kubeconfig::{self, Credential, Entry, Reach};
 use super::network::{self, Addresses};
-use super::process::{Machine, Process, component_cgroup};
+use super::process::{Machine, Place, Process, component_cgroup};
 use super::state::{Lock, StateDir};
-use super::{Profile, Spec, addon, node, node_name, open};
+use super::{Profile, Spec, addon, control_plane, node, node_name, open, until};
+use crate::tools::{self, Family};
 
 /// How long a component may take to end by itself before it is killed; an API server with open watches takes longest.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -151,6 +152,24 @@ impl Cluster {
         client_of(&self.kubeconfig()).await
     }
 
+    /// A client for whom another kubeconfig stands, see [`Cluster::service_account_kubeconfig`].
+    pub async fn client_as(&self, kubeconfig: &Path) -> Result<Client> {
+        client_of(kubeconfig).await
+    }
+
+    /// Runs kubectl as the administrator and returns what it printed.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        self.kubectl_with_input(args, "").await
+    }
+
+    /// The same with text for its standard input.
+    pub async fn kubectl_with_input(&self, args: &[&str], input: &str) -> Result<String> {
+        let kubeconfig = self.kubeconfig().to_string_lossy().into_owned();
+        let args: Vec<&str> = ["--kubeconfig", &kubeconfig].into_iter().chain(args.iter().copied()).collect();
+        let kubectl = tools::bin(Family::Kubernetes, "kubectl");
+        self.machine.run_with_input(&Place::Host, kubectl, &args, input).await
+    }
+
     /// The API server's audit log: one JSON object per answered request.
     pub fn audit_log(&self) -> PathBuf {
         self.directory().join("audit.log")
@@ -206,6 +225,13 @@ impl Cluster {
     pub async fn restart(&self, component: &str) -> Result<()> {
         self.stop(component).await?;
         self.start(component).await
+    }
+
+    /// Waits until the API server is ready, after it or its store was started again.
+    pub async fn wait_ready(&self, deadline: Duration) -> Result<()> {
+        let client = self.client().await?;
+        let what = format!("the API server of {}", self.name);
+        until(&what, deadline, || async { Ok(control_plane::is_ready(&client).await.then_some(())) }).await
     }
 
     /// Starts a process of the caller's own. It is found, and ended by `down`, like a component; see [`Process::inside`]

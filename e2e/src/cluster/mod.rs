@@ -39,6 +39,7 @@ use self::journal::{Change, Journal};
 use self::network::Addresses;
 use self::pki::Pki;
 use crate::image::{self, Image};
+use crate::probe;
 use crate::progress::Progress;
 use crate::tools::{self, Family};
 
@@ -150,11 +151,11 @@ impl Record {
 /// The lab keeps the lock until it is dropped.
 pub async fn up(spec: &Spec, state: &StateDir, progress: &Progress) -> Result<Lab> {
     spec.check()?;
-    check_root()?;
+    probe::ensure(progress)?;
     Cgroups::discover()?.check()?;
     let lock = Lock::take(state, "lab up")?;
     match Record::read(state)? {
-        Some(record) if record.complete => {
+        Some(record) if record.complete && holds_together(&record.spec, state) => {
             ensure!(
                 record.spec == *spec,
                 "a lab of another shape is up ({:?}); end it first: cargo lab down",
@@ -164,7 +165,7 @@ pub async fn up(spec: &Spec, state: &StateDir, progress: &Progress) -> Result<La
             return Lab::attach_with(state, Some(lock));
         }
         _ if state.journal().exists() => {
-            progress.note("an interrupted lab was found: removing what it left");
+            progress.note("a lab was found that is interrupted or no longer runs: removing what it left");
             down::tear_down(state, progress).await?;
         }
         _ => {}
@@ -173,8 +174,17 @@ pub async fn up(spec: &Spec, state: &StateDir, progress: &Progress) -> Result<La
     for image in spec.images() {
         image::archive(*image, progress)?;
     }
-    make(spec, state, progress).await?;
+    let made = make(spec, state, progress).await;
+    made.context("the lab is not up; what was started is left for a look, and removed by: cargo lab down")?;
     Lab::attach_with(state, Some(lock))
+}
+
+/// Whether the namespaces of a complete lab are still there: after a reboot only its files are.
+fn holds_together(spec: &Spec, state: &StateDir) -> bool {
+    let Ok(cgroups) = Cgroups::discover() else { return false };
+    let mut groups = spec.names().into_iter().map(|(name, _)| name).chain([network::WAN.to_owned()]);
+    state.journal().exists()
+        && groups.all(|group| !cgroups.processes(&process::component_cgroup(&group, process::HOLDER)).is_empty())
 }
 
 fn check_root() -> Result<()> {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -50,14 +51,39 @@ fn api_of(client: &Client, object: &DynamicObject) -> Result<(String, Api<Dynami
     Ok((types.kind.clone(), api))
 }
 
-/// Waits until a Deployment has a Pod that serves.
+/// Waits until a Deployment has a Pod that serves; an error says what its pods wait for.
 pub(super) async fn wait_available(client: &Client, namespace: &str, name: &str) -> Result<()> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    wait::until(&format!("the Deployment {namespace}/{name}"), Duration::from_mins(2), || async {
+    let what = format!("the Deployment {namespace}/{name}");
+    let waited = wait::until(&what, Duration::from_mins(2), || async {
         let status = api.get_opt(name).await?.and_then(|deployment| deployment.status);
         Ok(status.and_then(|status| status.available_replicas).filter(|count| *count > 0).map(|_| ()))
-    })
-    .await
+    });
+    match waited.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.context(troubles(client, namespace).await)),
+    }
+}
+
+/// What the containers of a namespace that do not run are waiting for, and how they ended before.
+async fn troubles(client: &Client, namespace: &str) -> String {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = api.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let lines: Vec<String> = pods.iter().flat_map(pod_troubles).collect();
+    if lines.is_empty() { format!("no pod in {namespace} names a reason") } else { lines.join("; ") }
+}
+
+fn pod_troubles(pod: &Pod) -> Vec<String> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let Some(status) = &pod.status else { return Vec::new() };
+    let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status != "True");
+    let unscheduled = unscheduled.and_then(|c| c.message.as_ref()).map(|message| format!("pod {name}: {message}"));
+    let containers = status.container_statuses.iter().flatten().filter(|container| !container.ready).map(|container| {
+        let state = serde_json::to_string(&container.state).unwrap_or_default();
+        let last = serde_json::to_string(&container.last_state).unwrap_or_default();
+        format!("pod {name}, container {}: {state}, before: {last}", container.name)
+    });
+    unscheduled.into_iter().chain(containers).collect()
 }
 
 /// Reads the objects of a manifest with one or several documents.
