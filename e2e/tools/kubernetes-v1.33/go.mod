@@ -238,5 +238,6 @@ replace k8s.io/sample-controller => k8s.io/sample-controller v0.33.13
 tool (
 	k8s.io/kubernetes/cmd/kube-apiserver
 	k8s.io/kubernetes/cmd/kube-controller-manager
+	k8s.io/kubernetes/cmd/kube-scheduler
 	k8s.io/kubernetes/cmd/kubectl
 )
