@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench;
 use crate::cluster::{self, Kubernetes, Lab, Profile, Spec, StateDir};
 use crate::demo;
 use crate::image::{self, Image};
@@ -42,6 +43,8 @@ enum Verb {
     Test(Test),
     /// Check the lab itself: that it leaves nothing, also when it is killed, and that clusters do what clusters do.
     Check(Check),
+    /// Measure the operator beside a client that only sends; makes and removes clusters of its own.
+    Bench(bench::Options),
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +147,7 @@ async fn execute(verb: Verb) -> Result<()> {
         Verb::Logs(args) => logs(&args, &state),
         Verb::Test(args) => test(args, &progress).await,
         Verb::Check(args) => check(&args, &progress).await,
+        Verb::Bench(options) => print(&bench::run(&options, &state, progress).await?),
     }
 }
 

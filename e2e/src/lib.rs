@@ -1,6 +1,7 @@
 //! Real Kubernetes clusters on one machine, and the tests and benchmarks that run on them.
 
 pub mod audit;
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod cluster;

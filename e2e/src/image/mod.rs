@@ -70,6 +70,11 @@ pub fn operator_binary(progress: &Progress) -> Result<PathBuf> {
     source::operator_binary(progress)
 }
 
+/// A binary of this workspace, compiled as the operator in its image is.
+pub fn release_binary(package: &str, binary: &str) -> Result<PathBuf> {
+    source::release_binary(package, binary)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -139,14 +139,15 @@ fn operator() -> Result<PathBuf> {
     if let Some(path) = OPERATOR.get() {
         return Ok(path.clone());
     }
-    let path = build_operator()?;
+    let path = release_binary("goproxy-operator", "goproxy-operator")?;
     Ok(OPERATOR.get_or_init(|| path).clone())
 }
 
-fn build_operator() -> Result<PathBuf> {
+/// A static, optimised binary of this workspace.
+pub(super) fn release_binary(package: &str, binary: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--package", "goproxy-operator", "--bin", "goproxy-operator"])
+        .args(["build", "--release", "--locked", "--package", package, "--bin", binary])
         .args(["--target", OPERATOR_TARGET, "--message-format", "json-render-diagnostics"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .env("RUSTFLAGS", OPERATOR_RUSTFLAGS)
@@ -155,9 +156,9 @@ fn build_operator() -> Result<PathBuf> {
         .output()
         .context("run cargo build")?;
     if !output.status.success() {
-        bail!("build the operator: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!("build {binary}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
     let executable = messages.flatten().find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    executable.context("cargo built the operator and named no executable")
+    executable.with_context(|| format!("cargo built {binary} and named no executable"))
 }
