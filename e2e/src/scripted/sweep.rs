@@ -76,8 +76,8 @@ pub struct Report {
     pub slowest: (usize, String),
     /// Clean runs: scenario, writes, other calls, seconds.
     pub clean: Vec<(&'static str, usize, usize, usize)>,
-    /// What failed.
-    pub failures: Vec<String>,
+    /// What failed: the scenario, and how.
+    pub failures: Vec<(&'static str, String)>,
 }
 
 impl std::fmt::Display for Report {
@@ -89,7 +89,7 @@ impl std::fmt::Display for Report {
         writeln!(f, "most extra changes {}: {}", self.most_extra_changes.0, self.most_extra_changes.1)?;
         writeln!(f, "most extra calls {}: {}", self.most_extra_calls.0, self.most_extra_calls.1)?;
         writeln!(f, "slowest {} s: {}", self.slowest.0, self.slowest.1)?;
-        self.failures.iter().try_for_each(|failure| writeln!(f, "FAILED {failure}"))
+        self.failures.iter().try_for_each(|(_, failure)| writeln!(f, "FAILED {failure}"))
     }
 }
 
@@ -186,7 +186,7 @@ impl Report {
     fn add(&mut self, case: &Case, clean: &Run, judged: Result<Run>) {
         let title = case.title(clean);
         match judged {
-            Err(error) => self.failures.push(format!("{title}: {error:#}")),
+            Err(error) => self.failures.push((SCENARIOS[case.scenario].name, format!("{title}: {error:#}"))),
             Ok(run) => {
                 let most = |most: &mut (usize, String), figure: usize| {
                     if figure > most.0 {

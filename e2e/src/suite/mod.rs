@@ -12,6 +12,7 @@ use crate::{
     cluster::Kubernetes,
     probe,
     progress::Progress,
+    scripted::{scenario::SCENARIOS, sweep},
 };
 
 /// A tier: everything in it needs about the same machinery.
@@ -27,6 +28,9 @@ pub enum Tier {
     Node,
     /// The demo on a second cluster as if it were a user's own, with a registry. Only when named.
     OwnCluster,
+    /// Every fault at every call, on the scripted API server; a sample is part of `unit`. Takes a quarter of an hour, so
+    /// only when named.
+    Faults,
 }
 
 impl Tier {
@@ -114,7 +118,25 @@ async fn run_tier(
         Tier::ControlPlane => story::control_plane(repo, options, results, progress).await,
         Tier::Node => story::node(repo, options, results, progress).await,
         Tier::OwnCluster => story::own_cluster(repo, options, results, progress).await,
+        Tier::Faults => faults(results, progress).await,
     }
+}
+
+/// Each scenario counts; what the sweep found is shown whole.
+async fn faults(results: &mut Results, progress: &Progress) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let report = sweep::sweep(None).await?;
+    progress.note(report.to_string());
+    let seconds = start.elapsed().as_secs_f64();
+    for scenario in &SCENARIOS {
+        let failed: Vec<_> =
+            report.failures.iter().filter(|(name, _)| *name == scenario.name).map(|(_, text)| text.as_str()).collect();
+        let outcome = if failed.is_empty() { Outcome::Passed } else { Outcome::Failed(failed.join("\n")) };
+        let check = Check { name: format!("faults: {}", scenario.name), outcome };
+        #[expect(clippy::cast_precision_loss, reason = "a count of scenarios")]
+        results.add(progress, check, seconds / SCENARIOS.len() as f64);
+    }
+    Ok(())
 }
 
 /// What was slow, what was left out and what failed, once more at the end where people look.
