@@ -20,8 +20,8 @@ use super::state::{Lock, StateDir};
 use super::{Profile, Spec, addon, control_plane, node, node_name, open, until};
 use crate::tools::{self, Family};
 
-/// How long a component may take to end by itself before it is killed; an API server with open watches takes longest.
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a component may take to end by itself before it is killed; an API server with open watches would take a minute.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A lab that is up.
 #[derive(Debug)]

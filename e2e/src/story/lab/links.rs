@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::on_a_lab;
@@ -58,6 +59,7 @@ pub(super) async fn hundred_pods(progress: &Progress) -> Result<()> {
         .await?;
         progress.note(format!("100 pods ready after {:.1} s", start.elapsed().as_secs_f64()));
         account_needs_rights(cluster).await?;
+        components_come_back(cluster, progress).await?;
         let written = audited_writes(cluster, "lab-admin")?;
         ensure!(written > 0, "the audit log does not show what the administrator wrote");
         api.delete("crowd", &DeleteParams::foreground()).await?;
@@ -97,6 +99,26 @@ async fn account_needs_rights(cluster: &Cluster) -> Result<()> {
     let error =
         api.list(&kube::api::ListParams::default()).await.err().context("an account without rights may list")?;
     ensure!(error.to_string().contains("system:serviceaccount:crowd:visitor"), "{error}");
+    Ok(())
+}
+
+/// Killed, stopped and hanging components are what tests of faults are made of.
+async fn components_come_back(cluster: &Cluster, progress: &Progress) -> Result<()> {
+    let start = Instant::now();
+    cluster.kill("etcd").await?;
+    ensure!(cluster.pids("etcd").is_empty(), "etcd runs although it was killed");
+    cluster.start("etcd").await?;
+    cluster.wait_ready(Duration::from_mins(2)).await?;
+    progress.note(format!("ready again {:.1} s after etcd was killed and started", start.elapsed().as_secs_f64()));
+    let (start, before) = (Instant::now(), cluster.pids("kube-apiserver"));
+    cluster.restart("kube-apiserver").await?;
+    cluster.wait_ready(Duration::from_mins(2)).await?;
+    ensure!(cluster.pids("kube-apiserver") != before, "the API server was not restarted");
+    progress
+        .note(format!("ready again {:.1} s after the API server was told to restart", start.elapsed().as_secs_f64()));
+    cluster.signal("kube-controller-manager", Signal::SIGSTOP)?;
+    cluster.signal("kube-controller-manager", Signal::SIGCONT)?;
+    ensure!(cluster.start("kube-scheduler").await.is_err(), "a component that runs was started a second time");
     Ok(())
 }
 
