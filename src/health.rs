@@ -109,3 +109,63 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refused(code: u16, message: &str) -> watcher::Error {
+        let status = Status { code, message: message.to_owned(), ..Status::default() };
+        watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()))
+    }
+
+    fn health() -> (Health, Vec<Watch>) {
+        let watches = Watch::all(&[]);
+        (Health::new(&watches), watches)
+    }
+
+    #[test]
+    fn tells_a_missing_permission_and_a_missing_definition_by_name() {
+        let message =
+            "pods is forbidden: User \"u\" cannot watch resource \"pods\" in API group \"\" at the cluster scope";
+        assert_eq!(trouble(Source::Pods, &refused(403, message)).as_deref(), Some(message));
+        let missing = trouble(Source::Fleets, &refused(404, "404 page not found")).unwrap();
+        assert!(missing.contains("goproxies.goproxy.rs is not installed"), "{missing}");
+        assert_eq!(trouble(Source::Pods, &refused(500, "etcd leader changed")), None, "that passes by itself");
+        assert_eq!(trouble(Source::Pods, &watcher::Error::NoResourceVersion), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_ready_once_every_watch_is_listed_and_says_what_it_waits_for_until_then() {
+        let (health, watches) = health();
+        assert_eq!(health.pending().len(), watches.len());
+        assert!(health.troubled(&watches[0], "no".to_owned()));
+        assert!(!health.troubled(&watches[0], "no".to_owned()), "the same trouble is no news");
+        assert!(health.pending()[0].ends_with(": no"), "{:?}", health.pending());
+        let (last, others) = watches.split_last().unwrap();
+        for watch in others {
+            health.listed(watch);
+        }
+        assert_eq!(health.pending(), [format!("watch of {last}: not listed yet")]);
+        tokio::join!(health.all_listed(), async { health.listed(last) });
+        assert!(health.pending().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listed_watch_that_is_quiet_again_is_believed_to_work() {
+        let (health, watches) = health();
+        for watch in &watches {
+            health.listed(watch);
+        }
+        health.troubled(&watches[0], "the role was taken away".to_owned());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(health.pending().len(), 1);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(health.pending().is_empty());
+        health.troubled(&watches[0], "the role was taken away".to_owned());
+        health.recovered(&watches[0]);
+        assert!(health.pending().is_empty());
+    }
+}

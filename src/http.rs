@@ -51,3 +51,46 @@ async fn metrics(State(pages): State<Pages>) -> ([(&'static str, &'static str); 
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([("content-type", kind)], pages.metrics.encode())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+
+    use super::*;
+    use crate::cache::pump::Watch;
+
+    async fn get(address: SocketAddr, path: &'static str) -> String {
+        let ask = move || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(address)?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn lives_at_once_and_is_ready_when_everything_is_listed() {
+        let watches = Watch::all(&["build".to_owned()]);
+        let health = Arc::new(Health::new(&watches));
+        let pages =
+            Pages { health: health.clone(), metrics: Arc::default(), store: Arc::default(), queue: Arc::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router(pages)).await });
+        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        let waiting = get(address, "/readyz").await;
+        assert!(waiting.starts_with("HTTP/1.1 503"), "{waiting}");
+        assert!(waiting.contains("watch of goproxies in namespace build: not listed yet"), "{waiting}");
+        for watch in &watches {
+            health.listed(watch);
+        }
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let metrics = get(address, "/metrics").await;
+        assert!(metrics.contains("goproxy_operator_queue_depth 0") && metrics.ends_with("# EOF\n"), "{metrics}");
+    }
+}

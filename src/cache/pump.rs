@@ -244,3 +244,33 @@ pub fn status_of(error: &watcher::Error) -> Option<&Status> {
 fn describe_watch(error: &watcher::Error) -> String {
     status_of(error).map_or_else(|| error.to_string(), |status| status.message.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_only_where_the_server_says_that_it_does_not_stream() {
+        let answer = |code, message: &str| {
+            let status = Status { code, message: message.to_owned(), ..Status::default() };
+            watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()))
+        };
+        let forbidden = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is \
+                         forbidden for watch unless the WatchList feature gate is enabled";
+        assert!(cannot_stream(&answer(422, forbidden)));
+        assert!(!cannot_stream(&answer(422, "the label selector is invalid")));
+        assert!(!cannot_stream(&answer(403, forbidden)));
+        assert!(!cannot_stream(&watcher::Error::NoResourceVersion));
+    }
+
+    #[test]
+    fn watches_every_source_once_per_namespace_and_children_by_label_alone() {
+        assert_eq!(Watch::all(&[]).len(), Source::all().count());
+        let two = Watch::all(&["a".to_owned(), "b".to_owned()]);
+        assert_eq!(two.len(), 2 * Source::all().count());
+        for watch in two {
+            let labelled = watch.config(true).label_selector.as_deref() == Some(FLEET_LABEL);
+            assert_eq!(labelled, watch.source != Source::Fleets, "{watch}");
+        }
+    }
+}
