@@ -12,7 +12,6 @@ use crate::cluster::{self, Kubernetes, Lab, Profile, Spec, StateDir};
 use crate::demo;
 use crate::image::{self, Image};
 use crate::progress::Progress;
-use crate::story::lab;
 use crate::suite::{self, Tier};
 
 /// Real Kubernetes clusters on this machine, and everything that runs on them.
@@ -41,8 +40,6 @@ enum Verb {
     Logs(Logs),
     /// Run the tests, cheap tiers first; the last line is the count.
     Test(Test),
-    /// Check the lab itself: that it leaves nothing, also when it is killed, and that clusters do what clusters do.
-    Check(Check),
     /// Measure the operator beside a client that only sends; makes and removes clusters of its own.
     Bench(bench::Options),
 }
@@ -109,13 +106,6 @@ struct Test {
     kubernetes: Kubernetes,
 }
 
-#[derive(Debug, Args)]
-struct Check {
-    /// Only what has this text in its name.
-    #[arg(long)]
-    only: Option<String>,
-}
-
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -146,7 +136,6 @@ async fn execute(verb: Verb) -> Result<()> {
         Verb::Load(args) => load(&args, &state, &progress).await,
         Verb::Logs(args) => logs(&args, &state),
         Verb::Test(args) => test(args, &progress).await,
-        Verb::Check(args) => check(&args, &progress).await,
         Verb::Bench(options) => print(&bench::run(&options, &state, progress).await?),
     }
 }
@@ -231,18 +220,6 @@ fn logs(args: &Logs, state: &StateDir) -> Result<()> {
     );
     let path = cluster.log(component);
     print(&std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?)
-}
-
-async fn check(args: &Check, progress: &Progress) -> Result<()> {
-    let chosen = |story: &&lab::LabStory| args.only.as_ref().is_none_or(|part| story.name.contains(part.as_str()));
-    let stories: Vec<_> = lab::ALL.iter().filter(chosen).collect();
-    ensure!(!stories.is_empty(), "no check has that text in its name");
-    for story in &stories {
-        let step = progress.long_step(story.name);
-        (story.tell)(progress).await.with_context(|| format!("broken: {}", story.name))?;
-        step.done();
-    }
-    print(&format!("{} checks of the lab passed\n", stories.len()))
 }
 
 fn print(text: &str) -> Result<()> {

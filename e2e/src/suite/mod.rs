@@ -28,6 +28,8 @@ pub enum Tier {
     Node,
     /// The demo on a second cluster as if it were a user's own, with a registry. Only when named.
     OwnCluster,
+    /// The lab itself: killed at any moment, doubled, cut. Takes the whole machine for some minutes, so only when named.
+    Lab,
     /// Every fault at every call, on the scripted API server; a sample is part of `unit`. Takes a quarter of an hour, so
     /// only when named.
     Faults,
@@ -118,6 +120,10 @@ async fn run_tier(
         Tier::ControlPlane => story::control_plane(repo, options, results, progress).await,
         Tier::Node => story::node(repo, options, results, progress).await,
         Tier::OwnCluster => story::own_cluster(repo, options, results, progress).await,
+        Tier::Lab => {
+            story::lab_itself(options, results, progress).await;
+            Ok(())
+        }
         Tier::Faults => faults(results, progress).await,
     }
 }

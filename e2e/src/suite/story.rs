@@ -2,15 +2,18 @@
 
 use std::{path::Path, time::Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 
 use super::{Options, Results};
 use crate::{
     check::{Check, Outcome},
-    cluster::{self, Kubernetes, Lab, Profile, Spec, StateDir},
+    cluster::{Kubernetes, Lab, Profile, Spec},
     operator,
     progress::Progress,
-    story::{self, Stage, Story},
+    story::{
+        self, Stage, Story,
+        lab::{self, LabStory, Snapshot},
+    },
 };
 
 /// A real API server and controller manager; pods are pretended by kwok. The operator runs on the host.
@@ -22,7 +25,7 @@ pub(super) async fn control_plane(
 ) -> Result<()> {
     let spec =
         Spec { profile: Profile::ControlPlane, clusters: 1, kubernetes: options.kubernetes, raised_limits: false };
-    on_a_lab(&spec, progress, async |lab| {
+    on_a_lab(&spec, results, progress, async |lab, results| {
         let mut stage = stage(lab, repo).await?;
         operator::install_rights(&stage.cluster, repo, &[]).await?;
         let binary = operator::binary(progress)?;
@@ -38,7 +41,7 @@ pub(super) async fn control_plane(
 /// Everything for real. The operator is deployed from its chart.
 pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, progress: &Progress) -> Result<()> {
     let spec = Spec { profile: Profile::Node, clusters: 1, kubernetes: Kubernetes::default(), raised_limits: false };
-    on_a_lab(&spec, progress, async |lab| {
+    on_a_lab(&spec, results, progress, async |lab, results| {
         let stage = stage(lab, repo).await?;
         story::node::prepare(&stage, progress).await?;
         tell(story::node::ALL, &stage, options, results, progress).await;
@@ -55,7 +58,7 @@ pub(super) async fn own_cluster(
     progress: &Progress,
 ) -> Result<()> {
     let spec = Spec { profile: Profile::Node, clusters: 2, kubernetes: Kubernetes::default(), raised_limits: false };
-    on_a_lab(&spec, progress, async |lab| {
+    on_a_lab(&spec, results, progress, async |lab, results| {
         let stage = stage_on(lab, "b", repo).await?;
         tell(story::own_cluster::ALL, &stage, options, results, progress).await;
         Ok(())
@@ -63,17 +66,34 @@ pub(super) async fn own_cluster(
     .await
 }
 
-/// Brings a lab up, works on it, and takes it down whatever came of the work.
-async fn on_a_lab(spec: &Spec, progress: &Progress, work: impl AsyncFnOnce(&Lab) -> Result<()>) -> Result<()> {
-    let state = StateDir::from_env();
-    // Whoever made it may still work with it: it is not ours to end.
-    ensure!(Lab::attach(&state).is_err(), "a lab is up already: end it first with `cargo lab down`");
-    let worked = match cluster::up(spec, &state, progress).await {
-        Ok(lab) => work(&lab).await,
-        Err(error) => Err(error),
-    };
-    let ended = cluster::down(&state, progress).await.context("the lab could not be taken down");
-    worked.and(ended)
+/// The same as any lab, and nothing of it may be left on the machine when it is gone.
+async fn on_a_lab(
+    spec: &Spec,
+    results: &mut Results,
+    progress: &Progress,
+    work: impl AsyncFnOnce(&Lab, &mut Results) -> Result<()>,
+) -> Result<()> {
+    let before = Snapshot::take()?;
+    lab::on_a_lab(spec, progress, async |lab| work(lab, results).await).await?;
+    let start = Instant::now();
+    let outcome = outcome(before.expect_unchanged().await);
+    let name = format!("nothing is left of the {:?} lab", spec.profile);
+    results.add(progress, Check { name, outcome }, start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The lab itself: killed, doubled, cut. Only when named: it takes the whole machine for some minutes.
+pub(super) async fn lab_itself(options: &Options, results: &mut Results, progress: &Progress) {
+    let chosen = |story: &&LabStory| options.only.as_ref().is_none_or(|part| story.name.contains(part.as_str()));
+    for story in lab::ALL.iter().filter(chosen) {
+        let start = Instant::now();
+        let outcome = outcome((story.tell)(progress).await);
+        results.add(progress, Check { name: story.name.to_owned(), outcome }, start.elapsed().as_secs_f64());
+    }
+}
+
+fn outcome(told: Result<()>) -> Outcome {
+    told.map_or_else(|error| Outcome::Failed(format!("{error:#}")), |()| Outcome::Passed)
 }
 
 async fn stage(lab: &Lab, repo: &Path) -> Result<Stage> {
@@ -96,10 +116,7 @@ async fn tell(stories: &[Story], stage: &Stage, options: &Options, results: &mut
     let chosen = |story: &&Story| options.only.as_ref().is_none_or(|part| story.name.contains(part.as_str()));
     for story in stories.iter().filter(chosen) {
         let start = Instant::now();
-        let outcome = match (story.tell)(stage).await {
-            Ok(()) => Outcome::Passed,
-            Err(error) => Outcome::Failed(format!("{error:#}")),
-        };
+        let outcome = outcome((story.tell)(stage).await);
         results.add(progress, Check { name: story.name.to_owned(), outcome }, start.elapsed().as_secs_f64());
     }
 }

@@ -62,7 +62,11 @@ pub const ALL: &[LabStory] = &[
 ];
 
 /// Brings a lab up, works on it, and takes it down whatever came of the work.
-async fn on_a_lab(spec: &Spec, progress: &Progress, work: impl AsyncFnOnce(&Lab) -> Result<()>) -> Result<()> {
+pub(crate) async fn on_a_lab(
+    spec: &Spec,
+    progress: &Progress,
+    work: impl AsyncFnOnce(&Lab) -> Result<()>,
+) -> Result<()> {
     let state = StateDir::from_env();
     ensure!(!state.journal().exists(), "a lab is up; end it first: cargo lab down");
     let worked = match cluster::up(spec, &state, progress).await {
