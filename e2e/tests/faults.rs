@@ -1,8 +1,8 @@
 //! Faults at every call, on the scripted API server. A sample here; all of it by `cargo lab test --tier faults`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use goproxy_lab::scripted::{fault::Fault, scenario::SCENARIOS, sweep};
+use goproxy_lab::scripted::{fault::Fault, scenario::SCENARIOS, sweep, world::Pace};
 
 /// As many as finish within a minute of processor time. `FAULTS_SAMPLE` sets another number.
 const SAMPLE: usize = 250;
@@ -49,4 +49,20 @@ fn what_was_wrong_once_stays_right() {
             panic!("{scenario}, {fault:?} at {}: {error:#}", call.1);
         }
     }
+}
+
+/// A new operator that is shown a fleet from before its deletion makes its children only once.
+#[test]
+fn a_deleted_fleet_seen_late_is_not_made_again_and_again() {
+    let at = SCENARIOS.iter().position(|scenario| scenario.name == "delete while it changes").unwrap();
+    let clean = sweep::run(&SCENARIOS[at], &[], Pace::default()).unwrap();
+    let faults = vec![(4, Fault::StaleFleets), (10, Fault::CrashAfterAnswer)];
+    let pace = Pace {
+        controller: Duration::from_secs(2),
+        pods: Duration::from_secs(2),
+        start: Duration::from_secs(15),
+        stop: Duration::from_millis(1),
+        collect: Duration::from_millis(300),
+    };
+    sweep::judge(&sweep::Case { scenario: at, faults, pace }, &clean).unwrap();
 }

@@ -59,7 +59,7 @@ pub struct Fleet<'a> {
     pub key: &'a FleetKey,
     /// Its uid.
     pub uid: &'a str,
-    /// Whether its newest spec was looked at before, so that everything should be there.
+    /// Whether its newest spec was looked at before, so that everything should be there, or its existence is in doubt.
     pub known: bool,
 }
 

@@ -6,7 +6,11 @@ pub mod run;
 mod slots;
 mod states;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -53,13 +57,15 @@ pub struct Context {
     pub clock: Clock,
     slots: Slots,
     states: States,
+    /// Fleets whose last status was not taken: they may be gone, and the watch does not tell yet.
+    doubted: Mutex<HashSet<FleetKey>>,
 }
 
 impl Context {
     /// With nothing known about any fleet yet.
     pub fn new(applier: Applier, queue: Arc<Queue>, events: Events, settings: Arc<Settings>, clock: Clock) -> Self {
         let states = States::new(applier.metrics.clone());
-        Self { applier, queue, events, settings, clock, slots: Slots::default(), states }
+        Self { applier, queue, events, settings, clock, slots: Slots::default(), states, doubted: Mutex::default() }
     }
 
     fn metrics(&self) -> &Metrics {
@@ -88,7 +94,7 @@ impl Context {
         let around = self.circumstances(key, &fleet).await; // at most one request
         let observed = observe(fleet.clone(), snapshot, around); // in memory
         let planned = plan(&observed); // pure
-        let applied = self.applier.apply(whose(key, &fleet), &planned.targets).await; // requests
+        let applied = self.applier.apply(self.whose(key, &fleet), &planned.targets).await; // requests
         let planned = self.learn(key, observed, planned, &applied); // pure
         let next = status(&fleet, &planned.report, (self.clock)()); // pure
         let told = match &applied.setback {
@@ -100,6 +106,7 @@ impl Context {
         if told == Ok(true) {
             self.events.conditions(&fleet, &next);
         }
+        self.doubt(key, matches!(told, Err(Setback::NotFound(_) | Setback::Conflict(_))));
         self.close(key, &fleet, &planned, &applied, told)
     }
 
@@ -209,8 +216,28 @@ impl Context {
         }
     }
 
+    fn whose<'a>(&self, key: &'a FleetKey, fleet: &'a GoProxy) -> Fleet<'a> {
+        let looked_at = fleet.status.as_ref().and_then(|status| status.observed_generation);
+        let doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner).contains(key);
+        Fleet {
+            key,
+            uid: fleet.metadata.uid.as_deref().unwrap_or_default(),
+            known: doubted || (looked_at.is_some() && looked_at == fleet.metadata.generation),
+        }
+    }
+
+    fn doubt(&self, key: &FleetKey, doubted: bool) {
+        let mut all = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubted {
+            all.insert(key.clone());
+        } else {
+            all.remove(key);
+        }
+    }
+
     fn forget(&self, key: &FleetKey) -> (Outcome, Next) {
         self.slots.set(key, false);
+        self.doubt(key, false);
         self.states.forget(key);
         (Outcome::Gone, Next::Wait)
     }
@@ -229,15 +256,6 @@ impl Context {
         let note = format!("this object does not fit its definition and is left as it is: {error}");
         self.events.warn(&reference, "Undecodable", note);
         (Outcome::Undecodable, Next::Wait)
-    }
-}
-
-fn whose<'a>(key: &'a FleetKey, fleet: &'a GoProxy) -> Fleet<'a> {
-    let looked_at = fleet.status.as_ref().and_then(|status| status.observed_generation);
-    Fleet {
-        key,
-        uid: fleet.metadata.uid.as_deref().unwrap_or_default(),
-        known: looked_at.is_some() && looked_at == fleet.metadata.generation,
     }
 }
 
