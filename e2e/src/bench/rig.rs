@@ -242,6 +242,13 @@ pub async fn create_fleet(client: &Client, place: &Place) -> Result<GoProxy> {
     fleets.create(&PostParams::default(), &fleet).await.with_context(|| format!("cannot make {}", place.name))
 }
 
+/// How often somebody looks, and for how long.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    every: Duration,
+    deadline: Duration,
+}
+
 /// The operator under measurement.
 #[derive(Debug)]
 pub struct Operator {
@@ -258,8 +265,10 @@ impl Operator {
             .with_context(|| format!("the operator does not answer; its log: {}", self.host.log()))
     }
 
-    /// Waits until its metrics say so, looking every few milliseconds.
-    pub async fn wait(&self, what: &str, deadline: Duration, holds: impl Fn(&Page) -> bool) -> Result<()> {
+    /// Waits until its metrics say so. Looking costs the operator CPU that is then counted as its own, so it is not done
+    /// more often than needed.
+    async fn wait(&self, what: &str, looks: Looks, holds: impl Fn(&Page) -> bool) -> Result<()> {
+        let Looks { every, deadline } = looks;
         let begin = Instant::now();
         loop {
             // It may not listen yet.
@@ -275,20 +284,22 @@ impl Operator {
                     self.host.log()
                 );
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(every).await;
         }
     }
 
     /// Waits until this many fleets are healthy.
     pub async fn wait_healthy(&self, count: usize) -> Result<()> {
         let holds = |page: &Page| page.sum("fleets", &["state=\"Healthy\""]) >= number(count);
-        self.wait(&format!("{count} fleets healthy"), Duration::from_mins(6), holds).await
+        let looks = Looks { every: Duration::from_millis(500), deadline: Duration::from_mins(6) };
+        self.wait(&format!("{count} fleets healthy"), looks, holds).await
     }
 
-    /// Waits until each of this many fleets was looked at once, and nothing is left to do.
+    /// Waits until each of this many fleets was looked at once, and nothing is left to do. To the hundredth of a second.
     pub async fn wait_reconciled(&self, count: usize) -> Result<()> {
         let holds = |page: &Page| page.sum("fleets", &[]) >= number(count) && page.sum("queue_depth", &[]) < 1.0;
-        self.wait(&format!("{count} fleets reconciled"), Duration::from_mins(3), holds).await
+        let looks = Looks { every: Duration::from_millis(10), deadline: Duration::from_mins(3) };
+        self.wait(&format!("{count} fleets reconciled"), looks, holds).await
     }
 
     /// Processor time used so far.
