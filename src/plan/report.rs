@@ -70,7 +70,7 @@ pub fn report(
     Report {
         verdict,
         state,
-        revisions: revisions(observed, kept, stable, wanted),
+        revisions: revisions(observed, kept, decision, stable, wanted),
         rollout: decision.and_then(|decision| decision.rollout.clone()),
         stable: stable.map(str::to_owned),
         replicas: serving.current,
@@ -99,25 +99,31 @@ fn trouble(observed: &Observed, verdict: &Verdict, wanted: &str, down: Option<&s
         .or_else(|| down.filter(|down| *down != wanted).and_then(|down| health::trouble(observed, valid, down)))
 }
 
-/// The revisions that have or get pods.
+/// The revisions that shall have pods. What is on its way out is left out from the step that ends it, and a next one
+/// counts its pods once clients may move to them: so that a step of a change is one write of the status, not two.
 fn revisions(
     observed: &Observed,
     kept: &BTreeMap<String, Arc<StoredRevision>>,
+    decision: Option<&Decision>,
     stable: Option<&str>,
     wanted: &str,
 ) -> Vec<RevisionStatus> {
+    let stays = |name: &str, live: &DeploymentView| match decision {
+        Some(decision) => decision.scale.get(name).is_some_and(|pods| *pods > 0),
+        None => live.replicas > 0,
+    };
     let status = |(name, stored): (&String, &Arc<StoredRevision>)| {
         let live = view(observed, name);
-        let role = if Some(name.as_str()) == stable {
-            RevisionRole::Stable
+        let (role, ready) = if Some(name.as_str()) == stable {
+            (RevisionRole::Stable, live.ready)
         } else if name == wanted {
-            RevisionRole::Next
-        } else if live.replicas > 0 || live.current > 0 {
-            RevisionRole::Old
+            (RevisionRole::Next, live.available)
+        } else if stays(name, &live) {
+            (RevisionRole::Old, live.ready)
         } else {
             return None;
         };
-        Some(RevisionStatus { name: name.clone(), role, version: stored.version.clone(), ready: live.ready })
+        Some(RevisionStatus { name: name.clone(), role, version: stored.version.clone(), ready })
     };
     kept.iter().filter_map(status).collect()
 }
