@@ -25,6 +25,9 @@ use crate::{
 /// whatever takes longer is better asked again.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// The longest `Retry-After` that is believed. Whatever stands between us and the API server may write any number there.
+const RETRY_AFTER_MOST: Duration = Duration::from_mins(5);
+
 /// An answer that did what was asked.
 #[derive(Debug)]
 pub struct Answer {
@@ -146,9 +149,13 @@ impl Writer {
             let object = serde_json::from_slice(&body).map_err(|error| failing(error.to_string()))?;
             return Ok(Answer { created: head.status == http::StatusCode::CREATED, object });
         }
-        let seconds = head.headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Err(setback(head.status.as_u16(), seconds.map(Duration::from_secs), &body))
+        Err(setback(head.status.as_u16(), retry_after(&head.headers), &body))
     }
+}
+
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MOST))
 }
 
 fn path(source: Source, namespace: &str) -> String {
@@ -209,6 +216,18 @@ mod tests {
         assert_eq!(busy, Setback::Failing { message, not_before: Some(Duration::from_secs(1)) });
         assert!(matches!(setback(409, None, b"{}"), Setback::Conflict(_)));
         assert!(matches!(setback(500, None, b"{}"), Setback::Failing { .. }));
+    }
+
+    #[test]
+    fn believes_no_endless_retry_after() {
+        let told = |value: &str| {
+            let headers = [(http::header::RETRY_AFTER, value.parse().unwrap())].into_iter().collect();
+            retry_after(&headers)
+        };
+        assert_eq!(told("2"), Some(Duration::from_secs(2)));
+        assert_eq!(told("18446744073709551615"), Some(RETRY_AFTER_MOST), "added to an instant, this would overflow");
+        assert_eq!(told("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+        assert_eq!(retry_after(&http::HeaderMap::new()), None);
     }
 
     #[test]
