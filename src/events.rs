@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::{
     api::go_proxy::GoProxy,
     client::describe,
+    leader::Leadership,
     metrics::{Metrics, WriteResult, Written},
     plan::{Plan, Transition},
 };
@@ -33,6 +34,7 @@ impl Events {
     /// A queue, and the work that empties it.
     pub fn new(
         client: Client,
+        leadership: Leadership,
         identity: &str,
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
@@ -43,6 +45,11 @@ impl Events {
         let told = metrics.clone();
         let work = async move {
             while let Some((event, fleet)) = receiver.recv().await {
+                // An event is a write too: one that waited here while others took over is not ours to tell any more.
+                if !leadership.still_ours() {
+                    told.lost_event();
+                    continue;
+                }
                 let result = match recorder.publish(&event, &fleet).await {
                     Ok(()) => WriteResult::Created,
                     Err(error) => {
@@ -111,4 +118,23 @@ fn event(type_: EventType, reason: &str, action: &str, mut note: String) -> Even
     let end = (0..=NOTE_MOST.min(note.len())).rev().find(|at| note.is_char_boundary(*at)).unwrap_or_default();
     note.truncate(end);
     Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_replica_that_does_not_lead_tells_nothing() {
+        let (mock, mut requests) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+        let metrics = Arc::<Metrics>::default();
+        let (events, telling) = Events::new(Client::new(mock, "ns"), Leadership::none(), "operator-0", metrics.clone());
+        events.warn(&ObjectReference::default(), "Undecodable", "what waited in the queue".to_owned());
+        drop(events);
+        telling.await;
+        assert!(requests.next_request().await.is_none(), "nothing was asked of the API server");
+        assert!(metrics.encode().contains("lost_events_total 1"), "{}", metrics.encode());
+    }
 }

@@ -131,7 +131,11 @@ impl Metrics {
         registry.register("fleets", "Fleets by state, as the leader sees them", self.fleets.clone());
         registry.register("queue_depth", "Fleets that wait to be looked at", self.queue_depth.clone());
         registry.register("leader", "1 while this process may write", self.leader.clone());
-        registry.register("lost_events", "Events not sent because too many waited", self.lost_events.clone());
+        registry.register(
+            "lost_events",
+            "Events not sent because too many waited or another replica leads",
+            self.lost_events.clone(),
+        );
     }
 
     /// The text of `/metrics`.

@@ -91,7 +91,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let mut election =
         options.candidate.map(|candidate| Election::new(clients.lease.clone(), candidate, clock.clone()));
     let leadership = election.as_ref().map_or_else(Leadership::always, Election::leadership);
-    let (events, telling) = Events::new(clients.request.clone(), &options.identity, process.metrics.clone());
+    let (events, telling) =
+        Events::new(clients.request.clone(), leadership.clone(), &options.identity, process.metrics.clone());
     background.spawn(async move {
         telling.await;
         RunError::Ended("the sending of events")

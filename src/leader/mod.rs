@@ -54,7 +54,8 @@ impl Leadership {
         Self { until: Arc::new(Mutex::new(Permit::Always)) }
     }
 
-    fn none() -> Self {
+    /// Of a replica that has not won.
+    pub fn none() -> Self {
         Self { until: Arc::new(Mutex::new(Permit::Never)) }
     }
 

@@ -62,7 +62,7 @@ async fn run(client: Client, clock: Clock) {
     let (cache, queue, metrics) = (Arc::<Cache>::default(), Arc::<Queue>::default(), Arc::<Metrics>::default());
     let health = Arc::new(Health::new(&watches));
     let sinks = Sinks { store: cache.clone(), queue: queue.clone(), health: health.clone(), metrics: metrics.clone() };
-    let (events, telling) = Events::new(client.clone(), "operator-0", metrics.clone());
+    let (events, telling) = Events::new(client.clone(), Leadership::always(), "operator-0", metrics.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(telling);
     for watch in watches {
