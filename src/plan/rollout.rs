@@ -82,7 +82,9 @@ fn beside(world: &World<'_>, target: &str) -> Decision {
     for name in old {
         // Only what clients were just moved away from is kept, and that is what still has its pods.
         let running = world.deployments.get(name).map_or(0, |deployment| deployment.replicas);
-        let was_serving = draining && serve == target && (world.stable == Some(name) || serves_target);
+        // Whom clients leave in this very step goes on until they have left, even without any delay.
+        let leaving = move_now && world.stable == Some(name);
+        let was_serving = leaving || (draining && serves_target);
         if was_serving && running > 0 {
             scale.insert(name.to_owned(), running);
             kept_old = true;
@@ -229,6 +231,16 @@ mod tests {
         let end = World { moved_at: Some(at(0)), now: at(30), ..world(Some("b"), &deployments, &[]) };
         let ended = decide(&end);
         assert_eq!((scale(&ended), &ended.rollout, ended.again_at), (vec![("b", 1)], &None, None));
+    }
+
+    #[test]
+    fn without_a_delay_clients_still_move_before_the_old_revision_ends() {
+        let deployments = [("a", deployment(1, 1)), ("b", deployment(1, 1))];
+        let none = Duration::ZERO;
+        let moved = decide(&World { scale_down_delay: none, ..world(Some("a"), &deployments, &[]) });
+        assert_eq!((moved.serve.as_str(), scale(&moved), moved.again_at), ("b", vec![("a", 1), ("b", 1)], Some(at(0))));
+        let next = World { scale_down_delay: none, moved_at: Some(at(0)), ..world(Some("b"), &deployments, &[]) };
+        assert_eq!((scale(&decide(&next)), decide(&next).rollout), (vec![("b", 1)], None));
     }
 
     #[test]
