@@ -78,12 +78,21 @@ pub fn pinned_version(stored: &BTreeMap<String, Arc<StoredRevision>>) -> Option<
     stored.values().max_by_key(|revision| revision.number).and_then(|revision| Version::parse(&revision.version))
 }
 
-/// The revision that the spec asks for: the stored one if these inputs were rendered before, else a new one.
+/// The revision that the spec asks for: the stored one if these inputs were rendered before, else a new one. Either way
+/// it becomes the newest: going back to a revision makes its version the one that a fleet without a version keeps.
 pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, Arc<StoredRevision>>) -> Revision {
     let inputs = inputs_digest(spec, fleet);
     let name = fleet.name.revision(&short_hash(&format!("{inputs}/{ENGINE_CONTRACT}"), NAME_DIGITS));
-    let stored = stored.get(&name).cloned().unwrap_or_else(|| {
-        let newest = stored.values().map(|revision| revision.number).max().unwrap_or(0);
+    let newest = stored.iter().filter(|(other, _)| **other != name).map(|(_, revision)| revision.number).max();
+    let next = newest.unwrap_or(0).saturating_add(1);
+    let known = stored.get(&name).map(|known| {
+        if known.number >= next {
+            known.clone()
+        } else {
+            Arc::new(StoredRevision { number: next, ..(**known).clone() })
+        }
+    });
+    let stored = known.unwrap_or_else(|| {
         Arc::new(StoredRevision {
             inputs,
             contract: ENGINE_CONTRACT,
@@ -91,7 +100,7 @@ pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, 
             may_overlap: fleet.storage.may_overlap(),
             template: render_template(fleet, &name),
             config: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
-            number: newest + 1,
+            number: next,
         })
     });
     Revision { name, stored }
@@ -106,4 +115,30 @@ fn render_template(fleet: &ValidFleet, name: &str) -> Value {
 /// Whether going from one revision to the other is only asked for by a newer operator, not by the user.
 pub fn only_contract_differs(from: &StoredRevision, to: &StoredRevision) -> bool {
     from.inputs == to.inputs && from.contract < to.contract
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixture::smallest;
+
+    #[test]
+    fn a_revision_that_is_asked_for_again_becomes_the_newest_and_its_version_the_pinned_one() {
+        let spec: GoProxySpec = serde_json::from_value(json!({})).unwrap();
+        let older = Version::parse("v0.18.0").unwrap();
+        let mut back = smallest();
+        back.engine.version = older;
+        let first = wanted(&spec, &back, &BTreeMap::new());
+        let mut stored = BTreeMap::from([(first.name.clone(), first.stored.clone())]);
+        let second = wanted(&spec, &smallest(), &stored);
+        assert_eq!((first.stored.number, second.stored.number), (1, 2));
+        stored.insert(second.name.clone(), second.stored);
+
+        let again = wanted(&spec, &back, &stored);
+        assert_eq!((&again.name, again.stored.number), (&first.name, 3));
+        assert_eq!(again.stored.template, first.stored.template, "nothing else of it changes");
+        stored.insert(again.name.clone(), again.stored.clone());
+        assert_eq!(pinned_version(&stored), Some(older), "leaving the version out keeps what is asked for now");
+        assert_eq!(wanted(&spec, &back, &stored), again, "asking once more changes nothing");
+    }
 }
