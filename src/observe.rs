@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
 
 use crate::{
-    api::go_proxy::GoProxy,
+    api::{condition::ConditionType, go_proxy::GoProxy, status::GoProxyStatus},
     cache::{decode::Detail as Packed, kept::Child as Kept, store::Snapshot},
     client::describe,
     plan::{Child, Children, Detail, Observed, StoredRevision, object::Kind, validate::Settings},
@@ -53,14 +53,11 @@ pub fn is_ours(child: &Kept, fleet_uid: &str) -> bool {
     }
 }
 
-/// Asks whether the ConfigMap key with the CA bundle exists. Only where a fleet that is not ready names one: a missing
-/// one keeps its pods from starting. One request, or none.
+/// Asks whether the ConfigMap key with the CA bundle exists. Only where a fleet names one whose pods do not all run: a
+/// missing one keeps pods from starting, those of a next revision too. One request, or none.
 pub async fn ca_bundle_found(client: &Client, fleet: &GoProxy) -> Option<bool> {
     let key_ref = fleet.spec.upstream.as_ref()?.ca_bundle.as_ref()?;
-    let ready = |status: &crate::api::status::GoProxyStatus| {
-        status.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True")
-    };
-    if fleet.status.as_ref().is_some_and(ready) {
+    if fleet.status.as_ref().is_some_and(is_settled) {
         return None;
     }
     let reference = &key_ref.config_map_key_ref;
@@ -76,6 +73,14 @@ pub async fn ca_bundle_found(client: &Client, fleet: &GoProxy) -> Option<bool> {
             None
         }
     }
+}
+
+/// Whether clients are served and nothing is under way.
+fn is_settled(status: &GoProxyStatus) -> bool {
+    let is = |type_: ConditionType, value: &str| {
+        status.conditions.iter().any(|one| one.type_ == type_.as_str() && one.status == value)
+    };
+    is(ConditionType::Ready, "True") && !is(ConditionType::Reconciling, "True")
 }
 
 fn unpack(kept: Kept) -> Child {
@@ -120,4 +125,27 @@ pub fn as_if_applied(objects: &[crate::plan::object::Object], fleet_uid: &str) -
         ((object.kind, object.name.clone()), child)
     };
     objects.iter().map(child).collect::<BTreeMap<_, _>>()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_fleet_that_serves_while_its_next_revision_starts_is_not_settled() {
+        let settled = |ready: &str, reconciling: &str| {
+            let condition = |type_: &str, status: &str| json!({ "type": type_, "status": status, "reason": "Any", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" });
+            let conditions = [condition("Ready", ready), condition("Reconciling", reconciling)];
+            let status = GoProxyStatus {
+                conditions: serde_json::from_value(json!(conditions)).unwrap(),
+                ..GoProxyStatus::default()
+            };
+            is_settled(&status)
+        };
+        assert!(settled("True", "False"));
+        assert!(!settled("True", "True"), "a missing bundle may keep the next revision from starting");
+        assert!(!settled("False", "False"));
+    }
 }
