@@ -9,6 +9,7 @@ use goproxy_operator::api::go_proxy::GoProxy;
 use jiff::Timestamp;
 use kube::api::{WatchEvent, WatchParams};
 use kube::{Api, Client};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::fleet::{self, Place};
@@ -17,12 +18,13 @@ use super::rig::{Bench, Rig, create_fleet};
 use super::table::{Goal, Row};
 use super::{Report, raw};
 use crate::audit::{Request, seconds_between};
+use crate::cluster::until;
 
 /// Fleets per leg.
-const FLEETS: usize = 200;
+const FLEETS: usize = 300;
 
 /// Slow enough that the controllers are done with one fleet before the next comes.
-const PAUSE: Duration = Duration::from_millis(150);
+const PAUSE: Duration = Duration::from_millis(120);
 
 /// Measures P7.
 pub async fn measure(bench: &Bench) -> Result<Report> {
@@ -57,7 +59,9 @@ async fn leg(rig: &Rig<'_>, side: Side) -> Result<Vec<f64>> {
         Side::Raw => {
             let (client, name) = rig.raw_client().await?;
             let mut reacting = JoinSet::new();
-            reacting.spawn(react(client));
+            let (watching, begun) = oneshot::channel();
+            reacting.spawn(react(client, watching));
+            begun.await.context("the raw client cannot watch")?;
             make(&user, &places).await?;
             rig.rest().await?;
             if let Some(ended) = reacting.try_join_next() {
@@ -90,9 +94,19 @@ async fn make(user: &Client, places: &[Place]) -> Result<()> {
 }
 
 /// The raw client of this metric: watches fleets and sends, for each that is added, what the operator would send.
-async fn react(client: Client) -> Result<()> {
+async fn react(client: Client, watching: oneshot::Sender<()>) -> Result<()> {
     let fleets: Api<GoProxy> = Api::all(client.clone());
-    let mut events = std::pin::pin!(fleets.watch(&WatchParams::default(), "0").await?);
+    let events = until("a watch of fleets", Duration::from_secs(30), async || {
+        match fleets.watch(&WatchParams::default(), "0").await {
+            Ok(events) => Ok(Some(events)),
+            // The API server has not yet read all there is of a definition that is new.
+            Err(kube::Error::Api(status)) if status.code == 429 => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    });
+    let mut events = std::pin::pin!(events.await?);
+    // Nobody waits for it any more only when the measurement has ended.
+    let _ = watching.send(());
     let mut sending = JoinSet::new();
     while let Some(event) = events.try_next().await? {
         let WatchEvent::Added(fleet) = event else { continue };
