@@ -67,6 +67,16 @@ pub async fn helm_test(cluster: &Cluster, repo: &Path) -> Result<String> {
 /// Runs helm against a cluster, as an administrator.
 pub async fn helm(cluster: &Cluster, repo: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(tools::bin(Family::Helm, "helm"));
+    // Neither helm nor the client in it may leave anything in the home directory.
+    let caches = cluster.directory().join("helm");
+    for (variable, place) in [
+        ("KUBECACHEDIR", "kube"),
+        ("HELM_CACHE_HOME", "cache"),
+        ("HELM_CONFIG_HOME", "config"),
+        ("HELM_DATA_HOME", "data"),
+    ] {
+        command.env(variable, caches.join(place));
+    }
     command.current_dir(repo).env("KUBECONFIG", cluster.kubeconfig()).args(arguments);
     finish(command, "helm", "").await
 }
