@@ -43,8 +43,9 @@ pub fn plan(observed: &Observed) -> Plan {
     };
     let wanted = revision::wanted(&fleet.spec, &valid, &stored);
     let (served, moved_at) = served_by(&observed.children, &valid.name.to_string());
-    // A selector that names no revision of ours serves nobody: the next plan is as good as the first.
-    let stable = served.filter(|name| stored.contains_key(*name));
+    // A Service that is lost, or leads nowhere, comes back to what can serve, not to what is only wanted.
+    let stable =
+        served.filter(|name| stored.contains_key(*name)).or_else(|| able_to_serve(observed, &stored, &wanted.name));
     let from = stable.and_then(|name| stored.get(name));
     let must_wait_for_slot =
         !observed.contract_slot && from.is_some_and(|from| revision::only_contract_differs(from, &wanted.stored));
@@ -84,6 +85,17 @@ fn served_by<'a>(children: &'a Children, service: &str) -> (Option<&'a str>, Opt
         Some(Child { detail: Detail::Service { revision, moved_at }, .. }) => (revision.as_deref(), *moved_at),
         _ => (None, None),
     }
+}
+
+/// The revision with available pods: the wanted one if it is among them, else the newest.
+fn able_to_serve<'a>(
+    observed: &'a Observed,
+    stored: &BTreeMap<String, Arc<StoredRevision>>,
+    wanted: &str,
+) -> Option<&'a str> {
+    let able = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 && view.available > 0);
+    let numbered = able.filter_map(|(name, _)| Some((name == wanted, stored.get(name)?.number, name)));
+    numbered.max().map(|(_, _, name)| name)
 }
 
 /// Whether everything that runs, or that clients get, keeps off shared storage. A revision whose text is lost counts as a writer.
@@ -321,4 +333,67 @@ pub struct Plan {
     pub report: Report,
     /// When to look again even if nothing is heard.
     pub again_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn observed(workers: i32, children: Children) -> Observed {
+        let fleet = json!({
+            "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy",
+            "metadata": {"name": "corp", "namespace": "build", "uid": "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001"},
+            "spec": {"replicas": 1, "storage": {"memory": {}}, "engine": {"fetchWorkers": workers}},
+        });
+        Observed {
+            fleet: Arc::new(serde_json::from_value(fleet).unwrap()),
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            children,
+            pods: Vec::new(),
+            ca_bundle_found: None,
+            obstacles: Vec::new(),
+            contract_slot: true,
+            settings: Arc::new(Settings {
+                engine_image_repository: "gomods/athens".to_owned(),
+                cluster_domain: "cluster.local".to_owned(),
+            }),
+        }
+    }
+
+    fn child(detail: Detail) -> Child {
+        Child {
+            uid: "child".to_owned(),
+            resource_version: "7".to_owned(),
+            owner_uid: Some("0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001".to_owned()),
+            live: Fingerprint::of(&json!({})),
+            deleting: false,
+            detail,
+        }
+    }
+
+    fn replicas(plan: &Plan, revision: &str) -> Option<i64> {
+        let objects = &plan.targets.first()?.objects;
+        let found = objects.iter().find(|object| object.kind == Kind::Deployment && object.name == revision)?;
+        found.body["spec"]["replicas"].as_i64()
+    }
+
+    #[test]
+    fn a_service_that_is_lost_in_a_change_comes_back_to_what_can_serve() {
+        let first = plan(&observed(3, Children::new())).report.stable.unwrap();
+        let stored = |workers| {
+            let observed = observed(workers, Children::new());
+            let valid = validate(&observed.fleet, &observed.settings, None).unwrap();
+            revision::wanted(&observed.fleet.spec, &valid, &BTreeMap::new()).stored
+        };
+        let serving =
+            DeploymentView { replicas: 1, observed: true, current: 1, ready: 1, available: 1, replica_failure: None };
+        let children = Children::from([
+            ((Kind::ControllerRevision, first.clone()), child(Detail::Revision(stored(3)))),
+            ((Kind::Deployment, first.clone()), child(Detail::Deployment(serving))),
+        ]);
+        let next = plan(&observed(4, children));
+        assert_eq!(next.report.stable.as_deref(), Some(first.as_str()), "clients went to a revision without pods");
+        assert_eq!(replicas(&next, &first), Some(1), "the only revision that serves was stopped");
+    }
 }
