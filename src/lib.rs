@@ -48,7 +48,8 @@
 //!    the spec says so *and* an annotation confirms it; then the volume gets an owner reference and garbage collection
 //!    does it, so there is no finalizer that could hang.
 //! 7. **A deposed leader changes nothing.** Leadership is checked on the monotonic clock before every write, and
-//!    transitions carry the resourceVersion they were planned on.
+//!    moving clients, scaling down and pruning carry the resourceVersion they were planned on. Starting on a volume
+//!    carries a list of pods instead, asked for just before: the one transition that a version does not fence.
 //! 8. **Errors are enums**, one per step, with the object in the variant. A malformed object never stops the others.
 //!
 //! # Decisions that differ from common practice, and why
