@@ -63,6 +63,7 @@ fn a_deleted_fleet_seen_late_is_not_made_again_and_again() {
         start: Duration::from_secs(15),
         stop: Duration::from_millis(1),
         collect: Duration::from_millis(300),
+        ..Pace::default()
     };
     sweep::judge(&sweep::Case { scenario: at, faults, pace }, &clean).unwrap();
 }

@@ -157,12 +157,14 @@ pub struct Interposer {
     store: Store,
     tally: Arc<Mutex<Tally>>,
     crash: Arc<Notify>,
+    /// How long an answer is under way.
+    answer: Duration,
 }
 
 impl Interposer {
-    /// In front of a server.
-    pub fn new(store: Store) -> Self {
-        Self { store, tally: Arc::default(), crash: Arc::default() }
+    /// In front of a server whose answers to writes take so long to arrive.
+    pub fn new(store: Store, answer: Duration) -> Self {
+        Self { store, tally: Arc::default(), crash: Arc::default(), answer }
     }
 
     /// Counts from here on, and lets these calls go wrong.
@@ -241,7 +243,13 @@ impl Interposer {
             Err(refused) => return Ok(refusal(&refused)),
         };
         match self.count(&call, generation) {
-            Verdict::Fine => Ok(answer(&self.store, &call)),
+            Verdict::Fine => {
+                let answer = answer(&self.store, &call);
+                if call.is_write() {
+                    tokio::time::sleep(self.answer).await;
+                }
+                Ok(answer)
+            }
             Verdict::Dead => std::future::pending().await,
             Verdict::Struck(fault) => self.strike(fault, &call).await,
         }

@@ -177,6 +177,7 @@ impl Dice {
             start: millis(self),
             stop: millis(self),
             collect: millis(self),
+            answer: Duration::from_millis([0, 5, 50][self.throw(3)]),
         };
         case
     }
@@ -329,7 +330,7 @@ fn check_end(state: &State) -> Result<()> {
 
 impl Simulation {
     fn new(store: Store, pace: Pace) -> Self {
-        let (interposer, start) = (Interposer::new(store.clone()), Instant::now());
+        let (interposer, start) = (Interposer::new(store.clone(), pace.answer), Instant::now());
         let mut world = tokio::task::JoinSet::new();
         world.spawn(world::run(store.clone(), pace));
         let operator = Some(Operator::start(&interposer, start));

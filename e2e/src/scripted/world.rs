@@ -25,6 +25,8 @@ pub struct Pace {
     pub stop: Duration,
     /// From an owner's end to that of what it owns.
     pub collect: Duration,
+    /// From a call having been carried out to its answer: watches may tell of it before.
+    pub answer: Duration,
 }
 
 impl Default for Pace {
@@ -35,6 +37,7 @@ impl Default for Pace {
             start: Duration::from_secs(4),
             stop: Duration::from_secs(6),
             collect: Duration::from_millis(700),
+            answer: Duration::ZERO,
         }
     }
 }
@@ -113,6 +116,8 @@ fn wanted(state: &State, pace: Pace) -> BTreeMap<Task, Duration> {
             tasks.insert(Task::Fit(key.clone(), generation), pace.pods);
         } else if status_of(state, key, deployment) != deployment["status"] {
             tasks.insert(Task::See(key.clone(), generation), pace.controller);
+        } else if let Some(wait) = next_available(state, key, deployment) {
+            tasks.insert(Task::See(key.clone(), generation), wait);
         }
     }
     for (key, pod) in state.list(Resource::named("pods"), None) {
@@ -281,21 +286,38 @@ fn start(state: &mut State, key: &Key) {
     state.put(KUBELET, key, next);
 }
 
+/// How long until a ready pod has been ready for as long as the Deployment asks; nothing once it has.
+fn until_available(state: &State, deployment: &Value, pod: &Value) -> Duration {
+    let started = pod.pointer("/status/containerStatuses/0/state/running/startedAt").and_then(Value::as_str);
+    let ready_for = started
+        .and_then(|at| at.parse().ok())
+        .map_or(Duration::ZERO, |at| Duration::try_from(state.now().duration_since(at)).unwrap_or_default());
+    Duration::from_secs(deployment["spec"]["minReadySeconds"].as_u64().unwrap_or(0)).saturating_sub(ready_for)
+}
+
+/// When the next pod of a Deployment counts as available, if one is on the way.
+fn next_available(state: &State, key: &Key, deployment: &Value) -> Option<Duration> {
+    let pods = pods_of(state, key, deployment);
+    let ready = pods.iter().filter(|(_, pod)| !ending(pod) && is_ready(pod));
+    ready.map(|(_, pod)| until_available(state, deployment, pod)).filter(|wait| !wait.is_zero()).min()
+}
+
 /// The status that the Deployment controller would write.
 fn status_of(state: &State, key: &Key, deployment: &Value) -> Value {
     let pods = pods_of(state, key, deployment);
     let live: Vec<_> = pods.iter().filter(|(_, pod)| !ending(pod)).collect();
-    let ready = live.iter().filter(|(_, pod)| is_ready(pod)).count();
-    let available = if ready >= replicas(deployment) { "True" } else { "False" };
+    let ready: Vec<_> = live.iter().filter(|(_, pod)| is_ready(pod)).collect();
+    let available = ready.iter().filter(|(_, pod)| until_available(state, deployment, pod).is_zero()).count();
+    let enough = if available >= replicas(deployment) { "True" } else { "False" };
     let mut status = json!({
         "observedGeneration": deployment["metadata"]["generation"],
-        "conditions": [{ "type": "Available", "status": available }],
+        "conditions": [{ "type": "Available", "status": enough }],
     });
     for (name, count) in [
         ("replicas", live.len()),
         ("updatedReplicas", live.len()),
-        ("readyReplicas", ready),
-        ("availableReplicas", ready),
+        ("readyReplicas", ready.len()),
+        ("availableReplicas", available),
     ] {
         // Zeros are not stored.
         if count > 0 {
