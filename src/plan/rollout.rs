@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{DeploymentView, Pod};
 use crate::api::status::{RolloutPhase, RolloutStatus, WaitingFor, WaitingReason};
@@ -142,11 +143,9 @@ fn is_available(world: &World<'_>, name: &str) -> bool {
     })
 }
 
-const fn waiting(phase: RolloutPhase, reason: WaitingReason, until: Option<Timestamp>) -> RolloutStatus {
-    let until = match until {
-        Some(instant) => Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(instant)),
-        None => None,
-    };
+fn waiting(phase: RolloutPhase, reason: WaitingReason, until: Option<Timestamp>) -> RolloutStatus {
+    // The API stores whole seconds; a finer time would differ from what comes back and be written again.
+    let until = until.map(|instant| Time(Timestamp::from_second(instant.as_second()).unwrap_or(instant)));
     RolloutStatus { phase, waiting_for: WaitingFor { reason, until } }
 }
 
@@ -231,6 +230,15 @@ mod tests {
         let end = World { moved_at: Some(at(0)), now: at(30), ..world(Some("b"), &deployments, &[]) };
         let ended = decide(&end);
         assert_eq!((scale(&ended), &ended.rollout, ended.again_at), (vec![("b", 1)], &None, None));
+    }
+
+    #[test]
+    fn the_end_of_the_delay_is_told_as_the_api_will_store_it() {
+        let deployments = [("a", deployment(1, 1)), ("b", deployment(1, 1))];
+        let now = at(0).checked_add(Duration::from_millis(345)).unwrap();
+        let moved = decide(&World { now, ..world(Some("a"), &deployments, &[]) });
+        let told = moved.rollout.and_then(|rollout| rollout.waiting_for.until);
+        assert_eq!((told, moved.moved_at), (Some(Time(at(30))), Some(now)));
     }
 
     #[test]
