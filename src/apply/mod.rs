@@ -231,18 +231,31 @@ impl Applier {
         if !self.store.is_fleet(key, fleet_uid) {
             return Err(Setback::NotFound(format!("the fleet {key} is gone")));
         }
-        match self.store.child(key, object.kind, &object.name) {
-            Some(held) if is_ours(&held, fleet_uid) => self.change(key, object, &held.uid).await,
-            Some(held) => Err(Setback::Refused(taken(object, held.owner.is_some_and(|(_, by_name)| by_name)))),
-            None => self.create(key, fleet_uid, object).await,
-        }
+        let held = || self.store.child(key, object.kind, &object.name);
+        let before = held();
+        let wrote = match &before {
+            Some(before) if is_ours(before, fleet_uid) => {
+                self.change(key, object, (&before.uid, &before.resource_version)).await?
+            }
+            Some(before) => {
+                let by_name = before.owner.as_ref().is_some_and(|(_, by_name)| *by_name);
+                return Err(Setback::Refused(taken(object, by_name)));
+            }
+            None => self.create(key, fleet_uid, object).await?,
+        };
+        // Compared here and not where the answer is put away: the watch may have been faster than the answer.
+        let news = match (before, held()) {
+            (Some(before), Some(after)) => !after.looks_like(&before),
+            (before, after) => before.is_some() || after.is_some(),
+        };
+        Ok(Outcome { wrote, news })
     }
 
     /// Creates what is not there. Version 1 is no object's: an object of the name makes this a conflict, so that
     /// nothing foreign is ever taken over.
-    async fn create(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+    async fn create(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
         self.check(key, object).await?;
-        match self.send(key, object, "resourceVersion", "1").await {
+        match self.send(key, object, ("resourceVersion", "1"), None).await {
             Err(Setback::Conflict(_)) => self.meet(key, fleet_uid, object).await,
             other => other,
         }
@@ -250,7 +263,7 @@ impl Applier {
 
     /// An object of the name exists that no watch has brought: either it is ours and the watch lags or its label was
     /// removed, or it is somebody else's.
-    async fn meet(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+    async fn meet(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
         let source = Source::Children(object.kind);
         let found = Seen::new(self.writer.get(source, &key.namespace, &object.name).await?.object);
         match found.owner() {
@@ -260,18 +273,19 @@ impl Applier {
             Some(Owner { fleet, .. }) => return Err(Setback::Refused(taken(object, fleet == Some(&*key.name)))),
             None => return Err(Setback::Refused(taken(object, false))),
         }
-        let news = self.store.put_child(object.kind, &found).is_some();
+        self.store.put_child(object.kind, &found);
         if found.deleting() {
             return Err(Setback::Conflict("the old one is still being deleted".to_owned()));
         }
         if found.live == object.fingerprint {
-            return Ok(Outcome { wrote: false, news });
+            return Ok(false);
         }
-        self.change(key, object, found.uid()).await
+        self.change(key, object, (found.uid(), found.resource_version())).await
     }
 
-    /// Changes the object of this uid and no other.
-    async fn change(&self, key: &FleetKey, object: &Object, uid: &str) -> Result<Outcome, Setback> {
+    /// Changes the object of this uid, known in this version, and no other.
+    async fn change(&self, key: &FleetKey, object: &Object, known: (&str, &str)) -> Result<bool, Setback> {
+        let (uid, version) = known;
         self.check(key, object).await?;
         if !self.store.allow_change(key, object.kind, &object.name, Instant::now()) {
             let (kind, name) = (object.kind.as_str(), &object.name);
@@ -281,7 +295,7 @@ impl Applier {
             );
             return Err(Setback::Refused(Obstacle { reason: Reason::ObjectRefused, message }));
         }
-        self.send(key, object, "uid", uid).await
+        self.send(key, object, ("uid", uid), Some(version)).await
     }
 
     /// What must hold besides, asked right before the write.
@@ -299,27 +313,32 @@ impl Applier {
             .map_or(Ok(()), |pod| Err(Setback::Conflict(format!("pod {} of another revision still exists", pod.name))))
     }
 
-    async fn send(&self, key: &FleetKey, object: &Object, guard: &str, value: &str) -> Result<Outcome, Setback> {
+    /// Sends an object with a guard in its metadata. True: the API server took it.
+    async fn send(
+        &self,
+        key: &FleetKey,
+        object: &Object,
+        guard: (&str, &str),
+        version: Option<&str>,
+    ) -> Result<bool, Setback> {
         let mut body = object.body.clone();
-        body["metadata"][guard] = value.into();
+        body["metadata"][guard.0] = guard.1.into();
         if let Precondition::Unchanged { resource_version } = &object.precondition {
             body["metadata"]["resourceVersion"] = resource_version.as_str().into();
         }
         let source = Source::Children(object.kind);
-        let before = self.store.child(key, object.kind, &object.name);
         let answer = self.writer.apply(source, &key.namespace, &object.name, &body, false).await?;
         let stored = Seen::new(answer.object);
-        let unchanged = before.is_some_and(|before| *before.resource_version == *stored.resource_version());
-        let result = match (answer.created, unchanged) {
+        let result = match (answer.created, version == Some(stored.resource_version())) {
             (true, _) => WriteResult::Created,
             (false, true) => WriteResult::Unchanged,
             (false, false) => WriteResult::Changed,
         };
         self.metrics.wrote(Written::Child(object.kind), result);
         tracing::debug!(kind = object.kind.as_str(), name = object.name, ?result, "written");
-        let news = self.store.put_child(object.kind, &stored).is_some();
+        self.store.put_child(object.kind, &stored);
         self.remember_form(key, object, &stored);
-        Ok(Outcome { wrote: true, news })
+        Ok(true)
     }
 
     /// The server may keep what it was given in another form, which would look like drift for ever.

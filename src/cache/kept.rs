@@ -133,7 +133,7 @@ impl Child {
     }
 
     /// Whether a plan could not tell them apart: only the version differs.
-    pub(super) fn looks_like(&self, other: &Self) -> bool {
+    pub fn looks_like(&self, other: &Self) -> bool {
         self.uid == other.uid
             && self.owner == other.owner
             && self.live == other.live
