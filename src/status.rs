@@ -33,11 +33,13 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
     let judgements = [ready(report), reconciling(report), stalled(report)]
         .into_iter()
         .chain(engine_update(stable.map(|s| s.version.as_str())));
+    // Pods that are neither ready nor in trouble are told of together with what becomes of them.
+    let replicas = if report.state == RegionState::Progressing { old.replicas } else { report.replicas };
     GoProxyStatus {
         observed_generation: generation,
         summary: Some(summary(fleet, report, stable.map(|revision| revision.version.as_str()))),
         version: stable.map(|revision| revision.version.clone()),
-        replicas: report.replicas,
+        replicas,
         ready_replicas: report.ready,
         selector: report.stable.as_ref().map(|stable| selector(fleet, stable)),
         conditions: judgements.map(|judgement| condition(&old, judgement, generation, now)).collect(),
