@@ -12,7 +12,7 @@ use crate::{
     },
     engine::{config, version::Version},
     plan::{
-        DEFAULT_REGION,
+        DEFAULT_REGION, Obstacle,
         report::{Report, Verdict},
         validate::Refusal,
     },
@@ -85,7 +85,7 @@ fn ready(report: &Report) -> Judgement {
         (_, RegionState::Healthy, _) => judge(true, Reason::Available, "clients are served"),
         (Verdict::Refused(refusals), ..) => judge(false, Reason::InvalidSpec, &refusal_text(refusals)),
         (_, RegionState::Stopped, _) => judge(false, Reason::Stopped, "spec.replicas is 0"),
-        (_, _, Some(trouble)) => judge(false, trouble.reason, &trouble.message),
+        (_, _, Some(trouble)) => judge(false, trouble.reason, &with_way_back(report, trouble)),
         (_, RegionState::Progressing | RegionState::Unavailable, None) => {
             judge(false, Reason::Progressing, "the first pods are starting")
         }
@@ -123,12 +123,32 @@ const fn waiting_text(reason: WaitingReason) -> &'static str {
 fn stalled(report: &Report) -> Judgement {
     let (holds, reason, message) = match (&report.verdict, &report.trouble) {
         (Verdict::Refused(refusals), _) => (true, Reason::InvalidSpec, refusal_text(refusals)),
-        (_, Some(trouble)) => (true, trouble.reason, trouble.message.clone()),
+        (_, Some(trouble)) => (true, trouble.reason, with_way_back(report, trouble)),
         (Verdict::Planned(_) | Verdict::Suspended | Verdict::Deleting, None) => {
             (false, Reason::Available, "nothing stands in the way".to_owned())
         }
     };
     Judgement { type_: ConditionType::Stalled, holds, reason, message }
+}
+
+/// What is wrong. Where what served had to end before its successor could start, also how clients get it back.
+fn with_way_back(report: &Report, trouble: &Obstacle) -> String {
+    let ended_first = match (&report.verdict, &report.rollout) {
+        (Verdict::Planned(fleet), Some(rollout)) => {
+            !fleet.storage.may_overlap() && rollout.phase == RolloutPhase::Starting && report.ready == 0
+        }
+        _ => false,
+    };
+    match &report.stable {
+        Some(stable) if ended_first => {
+            // First, because a long message is cut off at its end.
+            format!(
+                "{stable} had to end first, as its disk has one writer; to have exactly it back, undo the change of spec: {}",
+                trouble.message
+            )
+        }
+        _ => trouble.message.clone(),
+    }
 }
 
 /// `EngineUpdateAvailable`: judged once a revision serves.
@@ -190,4 +210,49 @@ fn rollout_text(phase: RolloutPhase, until: Option<&Time>) -> String {
         RolloutPhase::Draining => "old revision is kept",
     };
     until.map_or_else(|| what.to_owned(), |until| format!("{what} until {}", until.0.strftime("%H:%M:%SZ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::status::{RolloutStatus, WaitingFor},
+        plan::{
+            fixture::smallest,
+            validate::{ValidFleet, ValidStorage},
+        },
+    };
+
+    fn unavailable(fleet: ValidFleet, phase: Option<RolloutPhase>) -> Report {
+        let waiting_for = WaitingFor { reason: WaitingReason::NextAvailable, until: None };
+        Report {
+            verdict: Verdict::Planned(Box::new(fleet)),
+            state: RegionState::Unavailable,
+            revisions: Vec::new(),
+            rollout: phase.map(|phase| RolloutStatus { phase, waiting_for }),
+            stable: Some("corp-old".to_owned()),
+            replicas: 0,
+            ready: 0,
+            trouble: Some(Obstacle {
+                reason: Reason::ImageUnavailable,
+                message: "pod corp-new-x: no image".to_owned(),
+            }),
+        }
+    }
+
+    #[test]
+    fn whoever_took_a_disk_s_only_writer_away_is_told_how_to_get_it_back() {
+        let report = unavailable(smallest(), Some(RolloutPhase::Starting));
+        for judgement in [ready(&report), stalled(&report)] {
+            assert_eq!(judgement.reason, Reason::ImageUnavailable);
+            for part in ["corp-old had to end first", "undo the change of spec", "pod corp-new-x: no image"] {
+                assert!(judgement.message.contains(part), "{}", judgement.message);
+            }
+        }
+        let in_memory = ValidFleet { storage: ValidStorage::Memory, ..smallest() };
+        for other in [unavailable(in_memory, Some(RolloutPhase::Starting)), unavailable(smallest(), None)] {
+            assert_eq!(ready(&other).message, "pod corp-new-x: no image");
+            assert_eq!(stalled(&other).message, "pod corp-new-x: no image");
+        }
+    }
 }

@@ -30,7 +30,8 @@ pub struct Storage {
     pub memory: Option<MemoryStorage>,
 
     /// Modules live on a PersistentVolumeClaim, NAME-data, which only one proxy writes at a time. Default: this one, when
-    /// `storage` is absent.
+    /// `storage` is absent. A change therefore ends the running proxy before the next one starts: nobody is served meanwhile, and with
+    /// a next one that cannot start (a wrong image, say) until the spec is mended, or set back, which starts exactly the old one again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DiskStorage")]
     pub disk: Option<DiskStorage>,
