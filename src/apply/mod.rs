@@ -6,7 +6,7 @@ pub mod request;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use serde_json::Value;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
@@ -79,6 +79,12 @@ impl Applied {
             }
         }
     }
+}
+
+/// A list of pods.
+#[derive(Deserialize)]
+struct Pods {
+    items: Option<Vec<Seen>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -189,7 +195,7 @@ impl Applier {
             return Ok(());
         }
         let Fleet { key, uid, .. } = fleet;
-        let found = Seen::new(self.writer.get(Source::Fleets, &key.namespace, &key.name).await?.object);
+        let found: Seen = self.writer.get(Source::Fleets, &key.namespace, &key.name).await?.read()?;
         if found.uid() == uid && !found.deleting() {
             return Ok(());
         }
@@ -265,7 +271,7 @@ impl Applier {
     /// removed, or it is somebody else's.
     async fn meet(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
         let source = Source::Children(object.kind);
-        let found = Seen::new(self.writer.get(source, &key.namespace, &object.name).await?.object);
+        let found: Seen = self.writer.get(source, &key.namespace, &object.name).await?.read()?;
         match found.owner() {
             Some(Owner { uid, .. }) if uid == fleet_uid => {}
             None if object.kind == Kind::PersistentVolumeClaim
@@ -302,13 +308,8 @@ impl Applier {
     async fn check(&self, key: &FleetKey, object: &Object) -> Result<(), Setback> {
         let Precondition::NoPodsOutside { revision } = &object.precondition else { return Ok(()) };
         let labels = format!("{FLEET_LABEL}={}", key.name);
-        let mut list = self.writer.list(Source::Pods, &key.namespace, &labels).await?.object;
-        let pods = match list.get_mut("items").map(Value::take) {
-            Some(Value::Array(pods)) => pods,
-            _ => Vec::new(),
-        };
-        let outside =
-            pods.into_iter().map(Seen::new).filter_map(|seen| seen.pod()).find(|pod| pod.revision != *revision);
+        let Pods { items } = self.writer.list(Source::Pods, &key.namespace, &labels).await?.read()?;
+        let outside = items.iter().flatten().filter_map(Seen::pod).find(|pod| pod.revision != *revision);
         outside
             .map_or(Ok(()), |pod| Err(Setback::Conflict(format!("pod {} of another revision still exists", pod.name))))
     }
@@ -328,7 +329,7 @@ impl Applier {
         }
         let source = Source::Children(object.kind);
         let answer = self.writer.apply(source, &key.namespace, &object.name, &body, false).await?;
-        let stored = Seen::new(answer.object);
+        let stored: Seen = answer.read()?;
         let result = match (answer.created, version == Some(stored.resource_version())) {
             (true, _) => WriteResult::Created,
             (false, true) => WriteResult::Unchanged,

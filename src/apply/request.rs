@@ -12,6 +12,7 @@ use kube::{
     client::Body,
     core::{Request, Status},
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
@@ -33,8 +34,16 @@ const RETRY_AFTER_MOST: Duration = Duration::from_mins(5);
 pub struct Answer {
     /// Whether the object is new.
     pub created: bool,
-    /// The object.
-    pub object: Value,
+    /// The object, as text.
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads the object. Done by whoever knows how little of it is wanted.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Setback> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Setback::Failing { message: error.to_string(), not_before: None })
+    }
 }
 
 /// Why a request did not do what was asked, by what to do next.
@@ -146,8 +155,7 @@ impl Writer {
             .await
             .map_err(|_| failing(format!("no answer within {LONGEST:?}")))??;
         if head.status.is_success() {
-            let object = serde_json::from_slice(&body).map_err(|error| failing(error.to_string()))?;
-            return Ok(Answer { created: head.status == http::StatusCode::CREATED, object });
+            return Ok(Answer { created: head.status == http::StatusCode::CREATED, body: body.into() });
         }
         Err(setback(head.status.as_u16(), retry_after(&head.headers), &body))
     }

@@ -9,7 +9,10 @@ use kube::core::{ApiResource, DynamicResourceScope, NamespaceResourceScope};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::projection;
+use super::{
+    lean::{Lean, LeanFleet},
+    projection,
+};
 use crate::{
     api::{GROUP, go_proxy::GoProxy},
     plan::{
@@ -31,7 +34,7 @@ pub struct Seen {
 
 impl<'de> Deserialize<'de> for Seen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::new(Value::deserialize(deserializer)?))
+        Ok(Self::new(Lean::deserialize(deserializer)?.0))
     }
 }
 
@@ -40,7 +43,7 @@ impl Seen {
     /// not end the watch for all others.
     pub fn new(mut object: Value) -> Self {
         let managed = projection::owned_fields(&object).is_some();
-        let live = Fingerprint::of(&projection::project(&object));
+        let live = Fingerprint::of_content(&projection::project(&object));
         let metadata = ObjectMeta {
             name: text(&object, "/metadata/name"),
             namespace: text(&object, "/metadata/namespace"),
@@ -198,8 +201,8 @@ pub enum Detail {
     None,
     /// A stored revision.
     Revision {
-        /// Its `data`, as JSON.
-        data: Box<str>,
+        /// Its `data`, as JSON. Shared, since it is by far the most that is kept of a fleet.
+        data: Arc<str>,
         /// Its `revision`.
         number: i64,
     },
@@ -229,9 +232,8 @@ pub struct SeenFleet {
 
 impl<'de> Deserialize<'de> for SeenFleet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut object = Value::deserialize(deserializer)?;
+        let LeanFleet(mut object) = LeanFleet::deserialize(deserializer)?;
         if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-            metadata.remove("managedFields");
             // Often a whole copy of the object, which nothing here reads.
             if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
                 annotations.remove("kubectl.kubernetes.io/last-applied-configuration");

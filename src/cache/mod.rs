@@ -3,6 +3,7 @@
 
 pub mod decode;
 pub mod kept;
+mod lean;
 pub mod projection;
 pub mod pump;
 pub mod store;

@@ -4,13 +4,25 @@
 //! member of an object, `k:` the item of a list with these key fields, `v:` the item with this value, `i:` the item at
 //! this place, `.` the thing itself. An empty tree owns all that is below.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::plan::object::FIELD_MANAGER;
+use crate::plan::object::{Content, FIELD_MANAGER};
+
+/// A part of a live object, not copied, written as its digest wants it.
+#[derive(Debug)]
+pub enum Picked<'a> {
+    /// All that is there.
+    Whole(&'a Value),
+    /// Some members, sorted as those of the tree are.
+    Members(Vec<(&'a str, Self)>),
+    /// Some items, in the live order: order means something in a list.
+    Items(Vec<Self>),
+}
 
 /// The part of an object that we own. Empty when we own nothing: then whatever we want differs from it.
-pub fn project(object: &Value) -> Value {
-    owned_fields(object).map_or_else(|| Value::Object(Map::new()), |fields| pick(object, fields))
+pub fn project(object: &Value) -> Picked<'_> {
+    owned_fields(object).map_or(Picked::Members(Vec::new()), |fields| pick(object, fields))
 }
 
 /// The tree of fields that our manager owns through server-side apply of the object itself, not of a subresource.
@@ -22,29 +34,25 @@ pub fn owned_fields(object: &Value) -> Option<&Map<String, Value>> {
     })
 }
 
-fn pick(live: &Value, fields: &Map<String, Value>) -> Value {
-    if fields.is_empty() {
-        return live.clone();
-    }
+fn pick<'a>(live: &'a Value, fields: &'a Map<String, Value>) -> Picked<'a> {
     match live {
-        Value::Object(members) => Value::Object(pick_members(members, fields)),
-        Value::Array(items) => Value::Array(pick_items(items, fields)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => live.clone(),
+        Value::Object(members) if !fields.is_empty() => Picked::Members(pick_members(members, fields)),
+        Value::Array(items) if !fields.is_empty() => Picked::Items(pick_items(items, fields)),
+        Value::Object(_) | Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            Picked::Whole(live)
+        }
     }
 }
 
-fn pick_members(members: &Map<String, Value>, fields: &Map<String, Value>) -> Map<String, Value> {
-    fields
-        .iter()
-        .filter_map(|(key, below)| {
-            let name = key.strip_prefix("f:")?;
-            Some((name.to_owned(), pick(members.get(name)?, below.as_object()?)))
-        })
-        .collect()
+fn pick_members<'a>(members: &'a Map<String, Value>, fields: &'a Map<String, Value>) -> Vec<(&'a str, Picked<'a>)> {
+    let picked = fields.iter().filter_map(|(key, below)| {
+        let name = key.strip_prefix("f:")?;
+        Some((name, pick(members.get(name)?, below.as_object()?)))
+    });
+    picked.filter(|(_, part)| !part.is_nothing()).collect()
 }
 
-/// Keeps the order of the live list: order means something in a list.
-fn pick_items(items: &[Value], fields: &Map<String, Value>) -> Vec<Value> {
+fn pick_items<'a>(items: &'a [Value], fields: &'a Map<String, Value>) -> Vec<Picked<'a>> {
     let wanted: Vec<(Item, &Map<String, Value>)> =
         fields.iter().filter_map(|(key, below)| Some((Item::parse(key)?, below.as_object()?))).collect();
     items
@@ -55,6 +63,27 @@ fn pick_items(items: &[Value], fields: &Map<String, Value>) -> Vec<Value> {
             Some(pick(item, below))
         })
         .collect()
+}
+
+impl Picked<'_> {
+    /// What a canonical object has no member for.
+    fn is_nothing(&self) -> bool {
+        match self {
+            Self::Whole(value) => value.is_null() || value.as_array().is_some_and(Vec::is_empty),
+            Self::Members(_) => false,
+            Self::Items(items) => items.is_empty(),
+        }
+    }
+}
+
+impl Serialize for Picked<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Whole(value) => Content::Part(value).serialize(serializer),
+            Self::Members(members) => serializer.collect_map(members.iter().map(|(name, part)| (name, part))),
+            Self::Items(items) => serializer.collect_seq(items),
+        }
+    }
 }
 
 /// How a list's item is named in the tree.
@@ -107,7 +136,7 @@ mod tests {
         assert!(pairs.len() >= 16);
         for (applied, stored) in pairs {
             let (kind, wanted) = (applied["kind"].clone(), Fingerprint::of(&applied));
-            let live = project(&stored);
+            let live = json!(project(&stored));
             assert_eq!(Seen::new(stored).live, wanted, "{kind}: applied {applied}\nfound {live}");
         }
     }
@@ -154,14 +183,14 @@ mod tests {
                 "manager": manager, "operation": operation, "subresource": subresource, "fieldsV1": { "f:a": {} },
             }] }, "a": 1 })
         };
-        assert_eq!(project(&entry("goproxy-operator", "Apply", "")), json!({ "a": 1 }));
+        assert_eq!(json!(project(&entry("goproxy-operator", "Apply", ""))), json!({ "a": 1 }));
         for other in [
             entry("kubectl", "Apply", ""),
             entry("goproxy-operator", "Update", ""),
             entry("goproxy-operator", "Apply", "status"),
             json!({ "a": 1 }),
         ] {
-            assert_eq!(project(&other), json!({}));
+            assert_eq!(json!(project(&other)), json!({}));
         }
     }
 
@@ -186,9 +215,9 @@ mod tests {
             "set": ["b"],
             "places": [9],
             "granular": { "ours": 1 },
-            "whole": { "any": [1, { "b": null }] },
+            "whole": { "any": [1, {}] },
         });
-        assert_eq!(pick(&stored, fields.as_object().unwrap()), owned);
+        assert_eq!(json!(pick(&stored, fields.as_object().unwrap())), owned);
     }
 
     /// What a user of server-side apply sends: objects, keyed lists, lists that are one value, and scalars.

@@ -15,7 +15,6 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -150,7 +149,7 @@ impl Context {
             Err(Setback::NotFound(_) | Setback::Deposed | Setback::Failing { .. }) => WriteResult::Failed,
         };
         self.metrics().wrote(Written::Status, result);
-        match SeenFleet::deserialize(written?.object) {
+        match written?.read::<SeenFleet>() {
             // Known at once, so that the next look does not write it again.
             Ok(stored) => drop(self.applier.store.put_fleet(stored)),
             Err(error) => tracing::warn!(%error, "the answer to a status cannot be read"),

@@ -216,7 +216,9 @@ fn watch_answer(store: &Store, call: &Call) -> Response<Answer> {
 }
 
 fn stream_answer(events: impl Stream<Item = Value> + Send + 'static) -> Response<Answer> {
-    let frames = events.map(|event| Ok(Frame::data(bytes::Bytes::from(format!("{event}\n")))));
+    // As the API server writes it, the type first: whoever reads knows then how to read the object.
+    let line = |event: Value| format!("{{\"type\":{},\"object\":{}}}\n", event["type"], event["object"]);
+    let frames = events.map(move |event| Ok(Frame::data(bytes::Bytes::from(line(event)))));
     response(200, StreamBody::new(frames).boxed_unsync())
 }
 

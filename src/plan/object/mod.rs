@@ -16,7 +16,7 @@ pub mod stored_form;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -108,21 +108,53 @@ pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
     /// Of an object's content: everything but its identity and its status. Keys are sorted by `serde_json`'s map.
-    pub fn of(content: &Value) -> Self {
-        let mut identity_free = content.clone();
-        if let Value::Object(members) = &mut identity_free {
-            members.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind" | "status"));
-            if let Some(Value::Object(metadata)) = members.get_mut("metadata") {
-                metadata.retain(|key, _| {
-                    matches!(key.as_str(), "labels" | "annotations" | "ownerReferences" | "finalizers")
-                });
-            }
-        }
-        canonicalise(&mut identity_free);
-        let digest = Sha256::digest(identity_free.to_string());
+    pub fn of(object: &Value) -> Self {
+        Self::of_content(&Content::Object(object))
+    }
+
+    /// Of content that is known to have neither: the same digest if it is written as [`Content`] would be.
+    pub fn of_content(content: &impl Serialize) -> Self {
+        let text = serde_json::to_vec(content).expect("API objects are plain data with string keys");
+        let digest = Sha256::digest(text);
         let mut short = [0; 16];
         short.copy_from_slice(&digest[..16]);
         Self(short)
+    }
+}
+
+/// What a digest is made of, written without being copied: canonical, as by [`canonicalise`].
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    /// A whole object, of which identity and status are left out.
+    Object(&'a Value),
+    /// Its metadata.
+    Metadata(&'a Value),
+    /// Anything below.
+    Part(&'a Value),
+}
+
+impl<'a> Content<'a> {
+    /// What a member is, if it is part of the content.
+    fn member(self, name: &str, value: &'a Value) -> Option<Self> {
+        match self {
+            _ if is_nothing(value) => None,
+            Self::Object(_) if matches!(name, "apiVersion" | "kind" | "status") => None,
+            Self::Object(_) if name == "metadata" => Some(Self::Metadata(value)),
+            Self::Metadata(_) if !matches!(name, "labels" | "annotations" | "ownerReferences" | "finalizers") => None,
+            Self::Object(_) | Self::Metadata(_) | Self::Part(_) => Some(Self::Part(value)),
+        }
+    }
+}
+
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (Self::Object(value) | Self::Metadata(value) | Self::Part(value)) = self;
+        match value {
+            Value::Object(members) => serializer
+                .collect_map(members.iter().filter_map(|(name, value)| Some((name, self.member(name, value)?)))),
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Content::Part)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.serialize(serializer),
+        }
     }
 }
 
@@ -145,15 +177,18 @@ pub fn short_hash(text: &str, length: usize) -> String {
 
 /// Drops what the API server would drop or own for nothing: nulls and empty lists. Empty objects stay: `emptyDir: {}` means something.
 pub fn canonicalise(value: &mut Value) {
-    let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     match value {
         Value::Object(members) => {
             members.values_mut().for_each(canonicalise);
-            members.retain(|_, member| !empty(member));
+            members.retain(|_, member| !is_nothing(member));
         }
         Value::Array(items) => items.iter_mut().for_each(canonicalise),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// What must hold at the moment of a write.
