@@ -1,5 +1,7 @@
 //! How many requests a change costs, counted on the scripted API server: no cluster is needed to notice one too many.
 
+#![expect(clippy::unwrap_used, reason = "all of this is test code, its functions too")]
+
 use std::{collections::BTreeMap, time::Duration};
 
 use goproxy_lab::scripted::{
