@@ -1,4 +1,4 @@
-//! The process's own HTTP server: liveness, readiness with what is waited for, metrics.
+//! The process's own HTTP server: liveness, readiness with what is waited for, metrics, and what memory is used for.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -34,6 +34,7 @@ pub fn router(pages: Pages) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/metrics/memory", get(memory))
         .with_state(pages)
 }
 
@@ -50,6 +51,13 @@ async fn metrics(State(pages): State<Pages>) -> ([(&'static str, &'static str); 
     pages.metrics.set_queue_depth(pages.queue.depth());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([("content-type", kind)], pages.metrics.encode())
+}
+
+/// What the memory of held objects is made of. A page of its own, because it walks over all of them: for whoever wonders,
+/// not for a scraper.
+async fn memory(State(pages): State<Pages>) -> String {
+    let line = |(part, bytes)| format!("goproxy_operator_cache_bytes{{part=\"{part}\"}} {bytes}\n");
+    pages.store.bytes().parts().map(line).concat()
 }
 
 #[cfg(test)]
@@ -92,5 +100,7 @@ mod tests {
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         let metrics = get(address, "/metrics").await;
         assert!(metrics.contains("goproxy_operator_queue_depth 0") && metrics.ends_with("# EOF\n"), "{metrics}");
+        let memory = get(address, "/metrics/memory").await;
+        assert!(memory.contains("\ngoproxy_operator_cache_bytes{part=\"pods\"} 0\n"), "{memory}");
     }
 }

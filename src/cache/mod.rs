@@ -6,6 +6,7 @@ pub mod kept;
 mod lean;
 pub mod projection;
 pub mod pump;
+pub mod size;
 pub mod store;
 
 use std::{fmt, sync::Arc};

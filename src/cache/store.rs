@@ -17,6 +17,7 @@ use super::{
     FleetKey, Source,
     decode::{Seen, SeenFleet},
     kept::{Child, Entry, Fleet, KeptPod, is_newer},
+    size::Bytes,
 };
 use crate::{
     api::go_proxy::GoProxy,
@@ -93,6 +94,11 @@ impl Store {
     /// How many objects of each source are held.
     pub fn counts(&self) -> BTreeMap<Source, usize> {
         self.lock().counts.clone()
+    }
+
+    /// How much memory what is held takes. Walks over all of it.
+    pub fn bytes(&self) -> Bytes {
+        Bytes::of(&self.lock().fleets)
     }
 
     /// Remembers what could not be written. True if that is news.

@@ -31,11 +31,11 @@ pub async fn measure(bench: &Bench, count: usize, memory: bool, start: bool) -> 
     bench
         .on_fresh_cluster(async |rig| {
             let mut report = Report::default();
-            let operator = populate(rig, count, memory.then_some(&mut report)).await?;
+            let (operator, idle) = populate(rig, count, memory.then_some(&mut report)).await?;
             operator.stop().await?;
             rig.rest().await?;
             if memory {
-                after_restart(rig, count, &mut report).await?;
+                after_restart(rig, count, idle, &mut report).await?;
             }
             if start {
                 cold_starts(rig, count, &mut report).await?;
@@ -46,7 +46,7 @@ pub async fn measure(bench: &Bench, count: usize, memory: bool, start: bool) -> 
 }
 
 /// Lets the operator make the fleets, half of them first, and tells its memory at each size.
-async fn populate(rig: &Rig<'_>, count: usize, report: Option<&mut Report>) -> Result<Operator> {
+async fn populate(rig: &Rig<'_>, count: usize, report: Option<&mut Report>) -> Result<(Operator, Memory)> {
     let places = fleet::places("bench", count);
     rig.make_namespaces(&places).await?;
     let (operator, _) = rig.start_operator().await?;
@@ -65,8 +65,31 @@ async fn populate(rig: &Rig<'_>, count: usize, report: Option<&mut Report>) -> R
     if let Some(report) = report {
         tell_sizes(report, &sizes);
         report.notes.push(format!("P5: held objects: {}", held(&operator.page().await?)));
+        report.notes.push(made_of("just made", &operator.held_bytes().await?, idle, operator.memory()?));
     }
-    Ok(operator)
+    Ok((operator, idle))
+}
+
+/// What resident memory is made of: the program and what it has when it holds nothing, each kind of thing that it holds, and
+/// what is left: connections and their buffers, what waits to be done, and what the allocator keeps.
+fn made_of(when: &str, held: &Page, idle: Memory, memory: Memory) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mut parts: Vec<(&str, f64)> = held
+        .samples("cache_bytes")
+        .map(|(label, bytes)| (label.split('"').nth(1).unwrap_or(label), bytes / MIB))
+        .collect();
+    parts.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let sum: f64 = parts.iter().map(|(_, size)| size).sum();
+    let listed: Vec<String> = parts.iter().map(|(name, size)| format!("{name} {size:.2}")).collect();
+    format!(
+        "P5: {when}: {:.1} MiB resident = {:.1} program (pages of its file) + {:.1} heap and stacks when idle (runtime, HTTP, TLS, \
+         schema) + {sum:.2} held ({}) + {:.1} else (more connections, buffers, what the allocator keeps)",
+        memory.resident,
+        memory.resident - memory.anonymous,
+        idle.anonymous,
+        listed.join(", "),
+        memory.anonymous - idle.anonymous - sum,
+    )
 }
 
 fn tell_sizes(report: &mut Report, sizes: &[(usize, Memory)]) {
@@ -87,11 +110,13 @@ fn tell_sizes(report: &mut Report, sizes: &[(usize, Memory)]) {
 }
 
 /// The same memory for an operator that found the fleets when it started: nothing is left of making them.
-async fn after_restart(rig: &Rig<'_>, count: usize, report: &mut Report) -> Result<()> {
+async fn after_restart(rig: &Rig<'_>, count: usize, idle: Memory, report: &mut Report) -> Result<()> {
     let (operator, _) = rig.start_operator().await?;
     operator.wait_reconciled(count).await?;
     rig.rest().await?;
-    let Memory { resident, anonymous, peak } = operator.memory()?;
+    let memory = operator.memory()?;
+    report.notes.push(made_of("after a restart", &operator.held_bytes().await?, idle, memory));
+    let Memory { resident, anonymous, peak } = memory;
     operator.stop().await?;
     let goal = Goal::AtMost { bar: 40.0, aim: 20.0 };
     let each = anonymous * 1000.0 / number(count);
@@ -191,6 +216,18 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_memory_add_up() {
+        let page = Page::of(
+            "goproxy_operator_cache_bytes{part=\"pods\"} 1048576\ngoproxy_operator_cache_bytes{part=\"children\"} 3145728\n",
+        );
+        let memory = |resident, anonymous| Memory { resident, anonymous, peak: 0.0 };
+        let text = made_of("now", &page, memory(11.0, 2.0), memory(25.0, 16.0));
+        assert!(text.contains("25.0 MiB resident = 9.0 program"), "{text}");
+        assert!(text.contains("+ 2.0 heap and stacks when idle"), "{text}");
+        assert!(text.contains("+ 4.00 held (children 3.00, pods 1.00) + 10.0 else"), "{text}");
+    }
 
     #[test]
     fn the_end_of_a_list_is_found() {

@@ -109,7 +109,7 @@ fn text(report: &Report) -> String {
     let missed = report.rows.iter().filter(|row| row.verdict() == Verdict::Missed).count();
     let end = if missed == 0 { "every bar is met".to_owned() } else { format!("{missed} bars MISSED") };
     let (table, notes, machine) = (table::render(&report.rows), report.notes.join("\n  "), usage::machine_line());
-    format!("{table}\n  {notes}\n\n{machine}\n{end}\n")
+    format!("{machine}\n\n{table}\n  {notes}\n\n{end}\n")
 }
 
 /// A count as a figure.

@@ -14,17 +14,23 @@ const PREFIX: &str = "goproxy_operator_";
 pub struct Page(String);
 
 impl Page {
-    /// Scrapes the port of this machine.
-    pub async fn get(port: u16) -> Result<Self> {
+    /// Scrapes a page, such as `/metrics`, of a port of this machine.
+    pub async fn get(port: u16, path: &str) -> Result<Self> {
         let exchange = async {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-            stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
+            stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
             let mut text = String::new();
             stream.read_to_string(&mut text).await?;
             Ok::<_, std::io::Error>(text)
         };
         let text = tokio::time::timeout(Duration::from_secs(5), exchange).await.context("no answer within 5 s")??;
         Ok(Self(text))
+    }
+
+    /// A page with this text.
+    #[cfg(test)]
+    pub fn of(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     /// The text that came.

@@ -260,7 +260,16 @@ pub struct Operator {
 impl Operator {
     /// Its metrics now.
     pub async fn page(&self) -> Result<Page> {
-        Page::get(self.port)
+        self.get("/metrics").await
+    }
+
+    /// What the memory of the objects that it holds is made of.
+    pub async fn held_bytes(&self) -> Result<Page> {
+        self.get("/metrics/memory").await
+    }
+
+    async fn get(&self, path: &str) -> Result<Page> {
+        Page::get(self.port, path)
             .await
             .with_context(|| format!("the operator does not answer; its log: {}", self.host.log()))
     }

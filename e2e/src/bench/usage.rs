@@ -68,7 +68,7 @@ fn from_ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The processor, its number and the commit that was measured, for the line under a table.
+/// The processor, its number and the commit that was measured, for the line above a table.
 pub fn machine_line() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
