@@ -199,8 +199,13 @@ fn kernel() -> Result<Vec<String>> {
     Ok(lacks)
 }
 
+/// The oldest Go that builds every family: the go command holds each of them to the line in its `go.mod`.
+fn needed_go() -> [u32; 3] {
+    Family::ALL.iter().map(|family| family.go_line()).max().unwrap_or_default()
+}
+
 fn go() -> Vec<String> {
-    let needed = Family::ALL.iter().map(|family| family.go_line()).max().unwrap_or_default();
+    let needed = needed_go();
     let [major, minor, patch] = needed;
     let found = tools::go_version();
     if tools::numbers(found) >= needed {
@@ -264,6 +269,14 @@ mod tests {
             missing_packages(FILES, |file| file != "nginx" && !file.ends_with("libc.a")),
             ["libc6-dev", "nginx"]
         );
+    }
+
+    #[test]
+    fn the_readme_asks_for_the_go_that_the_tools_need() {
+        let [major, minor, patch] = needed_go();
+        let asked = format!("Go ≥ {major}.{minor}.{patch} ");
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&asked), "the README does not say {asked:?}");
     }
 
     #[test]
