@@ -60,7 +60,7 @@ impl BringUp<'_> {
         client_of(&self.path("kubeconfigs/admin")).await
     }
 
-    /// Makes the cluster; returns when its node and its own services are ready.
+    /// Makes the cluster; returns when its node is ready and those of its own services that others build on.
     pub(super) async fn run(&self) -> Result<()> {
         self.connect().await?;
         let administrator = Identity::master("lab-admin");
@@ -122,14 +122,15 @@ impl BringUp<'_> {
     }
 
     async fn wait_for_services(&self, client: &Client) -> Result<()> {
-        use addon::{coredns, local_path, metrics};
-        for (namespace, name) in [
-            (coredns::NAMESPACE, coredns::NAME),
-            (local_path::NAMESPACE, local_path::NAME),
-            (metrics::NAMESPACE, metrics::NAME),
-        ] {
+        for service in addon::SERVICES {
+            let name = service.name;
+            if !service.awaited {
+                self.progress
+                    .note(format!("{}: {name} is on its way; cargo lab status tells when it serves", self.name));
+                continue;
+            }
             let step = self.progress.step(format!("{}: {name} available", self.name));
-            addon::wait_available(client, namespace, name).await?;
+            addon::wait_available(client, &service).await?;
             step.done();
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::Profile;
+use super::addon::{self, SERVICES};
 use super::control_plane;
 use super::handle::{Cluster, Lab};
 use super::state::StateDir;
@@ -20,8 +22,25 @@ pub async fn status(state: &StateDir) -> Result<String> {
     );
     for cluster in lab.clusters() {
         describe(cluster, &mut text).await?;
+        if spec.profile == Profile::Node {
+            describe_services(cluster, &mut text).await?;
+        }
     }
     Ok(text)
+}
+
+/// What runs in pods of the cluster for the cluster itself.
+async fn describe_services(cluster: &Cluster, text: &mut String) -> Result<()> {
+    let client = cluster.client().await?;
+    for service in SERVICES {
+        let shown = match addon::is_available(&client, &service).await {
+            Ok(true) => "serves".to_owned(),
+            Ok(false) => "does NOT serve yet".to_owned(),
+            Err(error) => format!("cannot be asked for: {error:#}"),
+        };
+        writeln!(text, "  {:<24} {shown}, in pods of the cluster", service.name)?;
+    }
+    Ok(())
 }
 
 async fn describe(cluster: &Cluster, text: &mut String) -> Result<()> {

@@ -21,6 +21,24 @@ use super::wait;
 /// Field manager of the objects of the lab.
 pub(super) const MANAGER: &str = "goproxy-lab";
 
+/// A service of the cluster itself, which runs in pods of it.
+pub(super) struct Service {
+    /// Namespace of its Deployment.
+    pub(super) namespace: &'static str,
+    /// Name of its Deployment.
+    pub(super) name: &'static str,
+    /// Whether a cluster counts as up only when it serves. Metrics are not waited for: they are ready after two readings that are
+    /// ten seconds apart, and autoscaling alone asks for them.
+    pub(super) awaited: bool,
+}
+
+/// The services of a cluster whose pods run.
+pub(super) const SERVICES: [Service; 3] = [
+    Service { namespace: coredns::NAMESPACE, name: coredns::NAME, awaited: true },
+    Service { namespace: local_path::NAMESPACE, name: local_path::NAME, awaited: true },
+    Service { namespace: metrics::NAMESPACE, name: metrics::NAME, awaited: false },
+];
+
 /// Bootstrap objects (namespaces, default roles) appear shortly after the API server is ready.
 const APPLY_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -51,18 +69,22 @@ fn api_of(client: &Client, object: &DynamicObject) -> Result<(String, Api<Dynami
     Ok((types.kind.clone(), api))
 }
 
-/// Waits until a Deployment has a Pod that serves; an error says what its pods wait for.
-pub(super) async fn wait_available(client: &Client, namespace: &str, name: &str) -> Result<()> {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let what = format!("the Deployment {namespace}/{name}");
-    let waited = wait::until(&what, Duration::from_mins(2), || async {
-        let status = api.get_opt(name).await?.and_then(|deployment| deployment.status);
-        Ok(status.and_then(|status| status.available_replicas).filter(|count| *count > 0).map(|_| ()))
-    });
+/// Waits until a service has a Pod that serves; an error says what its pods wait for.
+pub(super) async fn wait_available(client: &Client, service: &Service) -> Result<()> {
+    let what = format!("the Deployment {}/{}", service.namespace, service.name);
+    let waited =
+        wait::until(&what, Duration::from_mins(2), || async { Ok(is_available(client, service).await?.then_some(())) });
     match waited.await {
         Ok(()) => Ok(()),
-        Err(error) => Err(error.context(troubles(client, namespace).await)),
+        Err(error) => Err(error.context(troubles(client, service.namespace).await)),
     }
+}
+
+/// Whether a service has a Pod that serves.
+pub(super) async fn is_available(client: &Client, service: &Service) -> Result<bool> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), service.namespace);
+    let status = api.get_opt(service.name).await?.and_then(|deployment| deployment.status);
+    Ok(status.and_then(|status| status.available_replicas).is_some_and(|count| count > 0))
 }
 
 /// What the containers of a namespace that do not run are waiting for, and how they ended before.
