@@ -33,6 +33,10 @@ pub const ALL: &[Story] = &[
         tell: troubles::a_bad_change_leaves_the_last_good_one_serving,
     },
     Story {
+        name: "a bad change on a disk is undone by the old spec",
+        tell: troubles::a_bad_change_on_a_disk_is_undone_by_the_old_spec,
+    },
+    Story {
         name: "a missing ConfigMap is named, and its arrival mends it",
         tell: troubles::a_missing_config_map_is_named,
     },
