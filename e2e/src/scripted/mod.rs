@@ -4,6 +4,7 @@
 //! What it answers is modelled after the real server's behaviour, and only that far: whatever a test here relies on is
 //! also proved, by sample, on a real one.
 
+pub mod dice;
 pub mod digest;
 pub mod fault;
 pub mod fields;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
+    dice::Dice,
     digest::{difference, digest, forget_history},
     fault::{Fault, Interposer, Made},
     operator::Operator,
@@ -111,7 +112,7 @@ pub fn sweep_blocking(sample: Option<(u64, usize)>) -> Result<Report> {
         cases.extend(cases_of(place, &run.made));
         clean.push(run);
     }
-    let mut dice = Dice(sample.map_or(1, |(seed, _)| seed));
+    let mut dice = Dice::new(sample.map_or(1, |(seed, _)| seed));
     let pairs: Vec<Case> = (0..cases.len() / 2).map(|_| dice.pair(&cases)).collect();
     cases.extend(pairs);
     report.possible = cases.len();
@@ -146,25 +147,7 @@ fn cases_of(scenario: usize, made: &[Made]) -> impl Iterator<Item = Case> + '_ {
     })
 }
 
-/// A linear congruential generator with Knuth's constants, of which the upper bits are used: the same seed throws the
-/// same on every machine.
-struct Dice(u64);
-
 impl Dice {
-    fn throw(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let sides = u64::try_from(sides.max(1)).unwrap_or(1);
-        usize::try_from((self.0 >> 33) % sides).unwrap_or(0)
-    }
-
-    /// Brings `count` cases drawn from all of them to the front.
-    fn shuffle(&mut self, cases: &mut [Case], count: usize) {
-        for at in 0..count.min(cases.len()) {
-            let other = at + self.throw(cases.len() - at);
-            cases.swap(at, other);
-        }
-    }
-
     /// A case with a second fault soon after the first, in a world that is quicker or slower than usual.
     fn pair(&mut self, cases: &[Case]) -> Case {
         let mut case = cases[self.throw(cases.len())].clone();
