@@ -1,30 +1,20 @@
 //! Faults at every call, on the scripted API server. A sample here; all of it by `cargo lab test --tier faults`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use goproxy_lab::scripted::{fault::Fault, scenario::SCENARIOS, sweep, world::Pace};
+use goproxy_lab::scripted::{dice, fault::Fault, scenario::SCENARIOS, sweep, world::Pace};
 
 /// As many as finish within a minute of processor time. `FAULTS_SAMPLE` sets another number.
 const SAMPLE: usize = 250;
 
-fn sample() -> usize {
-    std::env::var("FAULTS_SAMPLE").ok().and_then(|text| text.parse().ok()).unwrap_or(SAMPLE)
-}
-
-/// `FAULTS_SEED` repeats a sample; without it, each run draws another one.
-fn seed() -> u64 {
-    let given = std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |passed| passed.as_secs()))
-}
-
 #[test]
 fn whatever_goes_wrong_once_the_end_is_the_same() {
-    let seed = seed();
+    let (seed, sample) = (dice::seed(), dice::sample(SAMPLE));
     println!("FAULTS_SEED={seed}");
-    let report = sweep::sweep_blocking(Some((seed, sample()))).unwrap();
+    let report = sweep::sweep_blocking(Some((seed, sample))).unwrap();
     println!("{report}");
     assert_eq!(report.clean.len(), SCENARIOS.len());
-    assert_eq!(report.cases, sample().min(report.possible));
+    assert_eq!(report.cases, sample.min(report.possible));
     assert!(report.failures.is_empty(), "{} failed; repeat with FAULTS_SEED={seed}", report.failures.len());
 }
 

@@ -1,5 +1,7 @@
 //! Chance that can be repeated.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// A linear congruential generator with Knuth's constants, of which the upper bits are used: the same seed throws the
 /// same on every machine.
 #[derive(Debug)]
@@ -25,4 +27,15 @@ impl Dice {
             items.swap(at, other);
         }
     }
+}
+
+/// `FAULTS_SEED` repeats a sample of faults; without it, each run draws another one.
+pub fn seed() -> u64 {
+    let given = std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |passed| passed.as_secs()))
+}
+
+/// `FAULTS_SAMPLE` sets another size of a sample of faults.
+pub fn sample(usual: usize) -> usize {
+    std::env::var("FAULTS_SAMPLE").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

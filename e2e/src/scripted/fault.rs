@@ -9,14 +9,66 @@ use std::{
 };
 
 use http::{Request, Response};
+use http_body_util::{BodyExt as _, Collected, combinators::UnsyncBoxBody};
 use kube::client::Body;
 use tokio::{sync::Notify, time::Instant};
+use tower::BoxError;
 
 use super::{
     http::{Answer, Call, answer, refusal},
     store::{Blindness, Store, View},
     write::Refused,
 };
+
+/// Body of an answer, whoever gives it.
+pub type Reply = UnsyncBoxBody<bytes::Bytes, BoxError>;
+
+/// What an [`Interposer`] stands in front of: the scripted API server or a real one.
+pub trait Server: Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// How long an outage lasts.
+    const OUTAGE: Duration;
+
+    /// Seconds since the start, as this server counts them.
+    fn second(&self) -> u64;
+
+    /// Does what a request asks, which was taken apart before.
+    fn answer(
+        &self,
+        call: &Call,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Reply>, BoxError>> + Send;
+
+    /// From now on watches see nothing of this for a while. Then all of it, or, if they `forget`, only what came of it.
+    fn blind(&self, view: View, forget: bool);
+}
+
+impl Server for Store {
+    const OUTAGE: Duration = Duration::from_mins(1);
+
+    fn second(&self) -> u64 {
+        self.lock().second()
+    }
+
+    async fn answer(&self, call: &Call, _: Request<Body>) -> Result<Response<Reply>, BoxError> {
+        Ok(boxed(answer(self, call)))
+    }
+
+    fn blind(&self, view: View, forget: bool) {
+        let until = Instant::now() + BLIND;
+        let mut state = self.lock();
+        state.blind = Some(Blindness { version: state.version(), view, until, forget });
+        drop(state);
+        let store = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            store.lock().see_again();
+        });
+    }
+}
+
+fn boxed(answer: Response<Answer>) -> Response<Reply> {
+    answer.map(|body| body.map_err(|never| match never {}).boxed_unsync())
+}
 
 /// What goes wrong with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +107,7 @@ pub enum Fault {
     StaleFleets,
     /// The operator dies, and the next one's watches begin with a view from before the change.
     CrashIntoThePast,
-    /// Every call fails for a minute.
+    /// Every call fails for a while.
     Outage,
 }
 
@@ -125,14 +177,13 @@ impl Fault {
     }
 }
 
-/// How long watches are blind, and how long an outage lasts.
+/// How long watches of the scripted API server are blind.
 const BLIND: Duration = Duration::from_secs(20);
-const OUTAGE: Duration = Duration::from_mins(1);
 
 /// One call that was made.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// When, in simulated seconds since the start.
+    /// When, in seconds since the start.
     pub second: u64,
     /// What it did.
     pub title: String,
@@ -140,11 +191,21 @@ pub struct Made {
     pub write: bool,
 }
 
+/// Which of the calls that are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// By its number, from 0.
+    Number(usize),
+    /// By its title, and how many of this title came before: for runs in which the order differs from time to time.
+    Titled(String, usize),
+}
+
 #[derive(Debug, Default)]
 struct Tally {
     made: Vec<Made>,
-    /// The calls that go wrong, counted from 0, and how.
-    plan: Vec<(usize, Fault)>,
+    /// The calls that go wrong, and how.
+    plan: Vec<(Place, Fault)>,
+    struck: usize,
     outage_until: Option<Instant>,
     /// The generation of operators that may still speak. A crashed one's calls lead nowhere.
     generation: u64,
@@ -153,31 +214,37 @@ struct Tally {
 
 /// Stands between operators and the server: counts what is called, and makes one call go wrong.
 #[derive(Clone, Debug)]
-pub struct Interposer {
-    store: Store,
+pub struct Interposer<S = Store> {
+    server: S,
     tally: Arc<Mutex<Tally>>,
     crash: Arc<Notify>,
     /// How long an answer is under way.
     answer: Duration,
 }
 
-impl Interposer {
-    /// In front of a server whose answers to writes take so long to arrive.
-    pub fn new(store: Store, answer: Duration) -> Self {
-        Self { store, tally: Arc::default(), crash: Arc::default(), answer }
+impl<S: Server> Interposer<S> {
+    /// In front of a server whose answers to writes take so much longer to arrive.
+    pub fn new(server: S, answer: Duration) -> Self {
+        Self { server, tally: Arc::default(), crash: Arc::default(), answer }
     }
 
     /// Counts from here on, and lets these calls go wrong.
-    pub fn begin(&self, plan: &[(usize, Fault)]) {
+    pub fn begin(&self, plan: Vec<(Place, Fault)>) {
         let mut tally = self.lock();
         tally.counting = true;
         tally.made.clear();
-        tally.plan = plan.to_vec();
+        tally.struck = 0;
+        tally.plan = plan;
     }
 
     /// The calls that were counted.
     pub fn made(&self) -> Vec<Made> {
         self.lock().made.clone()
+    }
+
+    /// How many calls that were planned to go wrong have done so.
+    pub fn struck(&self) -> usize {
+        self.lock().struck
     }
 
     /// Waits until the operator shall die.
@@ -186,7 +253,7 @@ impl Interposer {
     }
 
     /// A connection for a new operator; those of earlier ones lead nowhere from now on.
-    pub fn connect(&self) -> Connection {
+    pub fn connect(&self) -> Connection<S> {
         let mut tally = self.lock();
         tally.generation += 1;
         Connection { interposer: self.clone(), generation: tally.generation }
@@ -207,11 +274,13 @@ impl Interposer {
         if !tally.counting || minor {
             return Verdict::Fine;
         }
-        let number = tally.made.len();
-        tally.made.push(Made { second: self.store.lock().second(), title: call.title(), write: call.is_write() });
-        if let Some((_, fault)) = tally.plan.iter().find(|(at, _)| *at == number).copied() {
+        let made = Made { second: self.server.second(), title: call.title(), write: call.is_write() };
+        let planned = tally.planned(&made.title);
+        tally.made.push(made);
+        if let Some(fault) = planned {
+            tally.struck += 1;
             if fault == Fault::Outage {
-                tally.outage_until = Some(Instant::now() + OUTAGE);
+                tally.outage_until = Some(Instant::now() + S::OUTAGE);
             }
             // What a crashed operator still had under way leads nowhere.
             if fault.crashes() {
@@ -225,68 +294,74 @@ impl Interposer {
         }
     }
 
-    fn blind(&self, version: u64, view: View, forget: bool) {
-        let until = Instant::now() + BLIND;
-        self.store.lock().blind = Some(Blindness { version, view, until, forget });
-        let store = self.store.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep_until(until).await;
-            store.lock().see_again();
-        });
-    }
-
-    async fn pass(self, generation: u64, request: Request<Body>) -> Result<Response<Answer>, std::io::Error> {
+    async fn pass(self, generation: u64, request: Request<Body>) -> Result<Response<Reply>, BoxError> {
         // Every answer takes a moment, so that calls made at once overlap as they do over a network.
         tokio::time::sleep(Duration::from_millis(2)).await;
-        let call = match Call::read(request).await {
+        let (parts, body) = request.into_parts();
+        let bytes = body.collect().await.map(Collected::to_bytes)?;
+        let request = || Request::from_parts(parts.clone(), Body::from(bytes.clone()));
+        let call = match Call::read(request()).await {
             Ok(call) => call,
-            Err(refused) => return Ok(refusal(&refused)),
+            Err(refused) => return Ok(boxed(refusal(&refused))),
         };
         match self.count(&call, generation) {
             Verdict::Fine => {
-                let answer = answer(&self.store, &call);
+                let answer = self.server.answer(&call, request()).await;
                 if call.is_write() {
                     tokio::time::sleep(self.answer).await;
                 }
-                Ok(answer)
+                answer
             }
             Verdict::Dead => std::future::pending().await,
-            Verdict::Struck(fault) => self.strike(fault, &call).await,
+            Verdict::Struck(fault) => self.strike(fault, &call, request()).await,
         }
     }
 
-    async fn strike(&self, fault: Fault, call: &Call) -> Result<Response<Answer>, std::io::Error> {
+    async fn strike(&self, fault: Fault, call: &Call, request: Request<Body>) -> Result<Response<Reply>, BoxError> {
         if let Some((code, reason)) = fault.status() {
-            return Ok(refusal(&Refused::new(code, reason, format!("injected: {}", call.title()))));
+            let refused = Refused::new(code, reason, format!("injected: {}", call.title()));
+            return Ok(boxed(refusal(&refused)));
         }
         let broken = || std::io::Error::new(std::io::ErrorKind::ConnectionReset, "injected: connection reset");
-        let before = self.store.lock().version();
         if fault == Fault::Reset {
-            return Err(broken());
+            return Err(broken().into());
         }
         if fault == Fault::CrashBefore {
             return self.die().await;
         }
         if fault == Fault::Outage {
-            return Ok(refusal(&Refused::new(503, "ServiceUnavailable", "injected: outage")));
+            let refused = Refused::new(503, "ServiceUnavailable", "injected: outage");
+            return Ok(boxed(refusal(&refused)));
         }
         if let Some(view) = fault.blinds() {
-            self.blind(before, view, fault == Fault::MissedEvents);
+            self.server.blind(view, fault == Fault::MissedEvents);
         }
-        let answer = answer(&self.store, call);
+        let answer = self.server.answer(call, request).await;
         if fault == Fault::LostAnswer {
-            return Err(broken());
+            return Err(broken().into());
         }
         if fault == Fault::CrashAfterAnswer {
             self.crash.notify_one();
-            return Ok(answer);
+            return answer;
         }
-        if fault.crashes() { self.die().await } else { Ok(answer) }
+        if fault.crashes() { self.die().await } else { answer }
     }
 
-    async fn die(&self) -> Result<Response<Answer>, std::io::Error> {
+    async fn die(&self) -> Result<Response<Reply>, BoxError> {
         self.crash.notify_one();
         std::future::pending().await
+    }
+}
+
+impl Tally {
+    /// What shall go wrong with the next call.
+    fn planned(&self, title: &str) -> Option<Fault> {
+        let before = || self.made.iter().filter(|made| made.title == title).count();
+        let is_next = |place: &Place| match place {
+            Place::Number(number) => *number == self.made.len(),
+            Place::Titled(wanted, nth) => wanted == title && *nth == before(),
+        };
+        self.plan.iter().find(|(place, _)| is_next(place)).map(|(_, fault)| *fault)
     }
 }
 
@@ -298,14 +373,14 @@ enum Verdict {
 
 /// A connection of one operator to the server. Give it to `kube::Client::new`.
 #[derive(Clone, Debug)]
-pub struct Connection {
-    interposer: Interposer,
+pub struct Connection<S = Store> {
+    interposer: Interposer<S>,
     generation: u64,
 }
 
-impl tower::Service<Request<Body>> for Connection {
-    type Response = Response<Answer>;
-    type Error = std::io::Error;
+impl<S: Server> tower::Service<Request<Body>> for Connection<S> {
+    type Response = Response<Reply>;
+    type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

@@ -26,16 +26,42 @@ const WORKERS: usize = 2;
 
 /// A running operator. Dropping it is what a crash is: nothing is finished, nothing is remembered.
 pub struct Operator {
+    /// What it knows.
+    pub cache: Arc<Cache>,
+    /// What it is to look at.
+    pub queue: Arc<Queue>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// What it waits for.
+    pub health: Arc<Health>,
     _tasks: JoinSet<()>,
 }
 
 impl Operator {
-    /// Starts one with empty caches. Must be called within the simulation's runtime.
+    /// Starts one with empty caches on the scripted API server. Must be called within the simulation's runtime.
     pub fn start(interposer: &Interposer, start: Instant) -> Self {
         let client = Client::new(interposer.connect(), "default");
+        // A process does not start in no time.
+        Self::after(Duration::from_millis(300), client, clock(start), &[])
+    }
+
+    /// Starts one with empty caches on any API server, for these namespaces; none named means all.
+    pub fn on(client: Client, clock: Clock, namespaces: &[String]) -> Self {
+        Self::after(Duration::ZERO, client, clock, namespaces)
+    }
+
+    fn after(pause: Duration, client: Client, clock: Clock, namespaces: &[String]) -> Self {
+        let watches = Watch::all(namespaces);
+        let (cache, queue, metrics) = (Arc::<Cache>::default(), Arc::<Queue>::default(), Arc::<Metrics>::default());
+        let health = Arc::new(Health::new(&watches));
+        let sinks =
+            Sinks { store: cache.clone(), queue: queue.clone(), health: health.clone(), metrics: metrics.clone() };
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(client, clock(start)));
-        Self { _tasks: tasks }
+        tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            run(client, clock, watches, sinks).await;
+        });
+        Self { cache, queue, metrics, health, _tasks: tasks }
     }
 }
 
@@ -55,13 +81,8 @@ pub fn settings() -> Settings {
     }
 }
 
-async fn run(client: Client, clock: Clock) {
-    // A process does not start in no time.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let watches = Watch::all(&[]);
-    let (cache, queue, metrics) = (Arc::<Cache>::default(), Arc::<Queue>::default(), Arc::<Metrics>::default());
-    let health = Arc::new(Health::new(&watches));
-    let sinks = Sinks { store: cache.clone(), queue: queue.clone(), health: health.clone(), metrics: metrics.clone() };
+async fn run(client: Client, clock: Clock, watches: Vec<Watch>, sinks: Sinks) {
+    let Sinks { store, queue, health, metrics } = sinks.clone();
     let (events, telling) = Events::new(client.clone(), Leadership::always(), "operator-0", metrics.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(telling);
@@ -70,7 +91,7 @@ async fn run(client: Client, clock: Clock) {
     }
     health.all_listed().await;
     let writer = Writer { client, leadership: Leadership::always() };
-    let applier = Applier { writer, store: cache, metrics };
+    let applier = Applier { writer, store, metrics };
     let context = Arc::new(Context::new(applier, queue, events, Arc::new(settings()), clock));
     for _ in 0..WORKERS {
         tasks.spawn(work(context.clone()));

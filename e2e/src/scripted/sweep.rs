@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{
     dice::Dice,
     digest::{difference, digest, forget_history},
-    fault::{Fault, Interposer, Made},
+    fault::{Fault, Interposer, Made, Place},
     operator::Operator,
     rules::{OPERATOR, orphans},
     scenario::{self, SCENARIOS, Scenario},
@@ -268,7 +268,7 @@ async fn simulate(scenario: &Scenario, faults: &[(usize, Fault)], pace: Pace) ->
     }
     let changes_before = changes(&store.lock());
     store.lock().rules.volume_may_go = scenario.volume_may_go;
-    simulation.interposer.begin(faults);
+    simulation.interposer.begin(faults.iter().map(|(at, fault)| (Place::Number(*at), *fault)).collect());
     let began = store.lock().second();
     if scenario.while_down {
         simulation.stop().await;
