@@ -1,6 +1,6 @@
 //! The stories that need a real API server and controllers, but no containers.
 
-use super::{Story, changes, convergence, corpus, leadership, surface};
+use super::{Story, changes, convergence, corpus, faults, leadership, surface};
 
 /// In the order in which they are told.
 pub const ALL: &[Story] = &[
@@ -30,5 +30,9 @@ pub const ALL: &[Story] = &[
     Story { name: "another operator restarts nothing", tell: changes::another_operator_restarts_nothing },
     Story { name: "a leaving leader hands over", tell: leadership::a_leaving_leader_hands_over },
     Story { name: "a deposed leader changes nothing", tell: leadership::a_deposed_leader_changes_nothing },
+    Story {
+        name: "whatever goes wrong once with a call, the end is the same",
+        tell: faults::whatever_goes_wrong_the_end_is_the_same,
+    },
     Story { name: "nothing is written at rest, nor after a restart", tell: convergence::nothing_is_written_at_rest },
 ];
