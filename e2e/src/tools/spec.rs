@@ -142,6 +142,13 @@ static HELM: Spec = spec!(
     &[("helm.sh/helm/v3/internal/version.version", Stamp::Version)],
 );
 
+static VERSITYGW: Spec = spec!(
+    "versitygw",
+    "github.com/versity/versitygw",
+    &[("versitygw", "github.com/versity/versitygw/cmd/versitygw")],
+    &[("main.Version", Stamp::Version)],
+);
+
 impl Family {
     pub(super) fn spec(self) -> &'static Spec {
         match self {
@@ -156,6 +163,7 @@ impl Family {
             Self::Athens => &ATHENS,
             Self::Athens0180 => &ATHENS_0_18_0,
             Self::Helm => &HELM,
+            Self::VersityGw => &VERSITYGW,
         }
     }
 }
