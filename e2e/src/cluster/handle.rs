@@ -241,6 +241,19 @@ impl Cluster {
         self.machine.start(process).await
     }
 
+    /// Ends such a process for good, at once and also while it is stopped by a signal.
+    pub async fn remove(&self, component: &str) -> Result<()> {
+        if !self.pids(component).is_empty() {
+            self.kill(component).await?;
+        }
+        self.machine.forget(&self.name, component)
+    }
+
+    /// Runs a short command inside the cluster's namespaces, as a client on its node would, and returns what it printed.
+    pub async fn run_inside(&self, program: &str, args: &[&str], input: &str) -> Result<String> {
+        self.machine.run_with_input(&Place::Inside(self.name.clone()), program, args, input).await
+    }
+
     /// Cuts the link to the other clusters. The host still reaches the cluster, and pods still reach the outside.
     pub async fn cut(&self) -> Result<()> {
         network::set_link(&self.machine, &self.name, false).await

@@ -152,6 +152,11 @@ impl Machine {
         self.start(&serde_json::from_slice(&text)?).await
     }
 
+    /// Takes a process out of the names of its group: it is not missed when it does not run.
+    pub fn forget(&self, group: &str, name: &str) -> Result<()> {
+        std::fs::remove_file(self.record(group, name)).with_context(|| format!("cannot forget {name} of {group}"))
+    }
+
     /// Names of the processes that were started in a group.
     pub fn recorded(&self, group: &str) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.state.group(group).join("run")) else { return Vec::new() };
