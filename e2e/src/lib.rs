@@ -15,6 +15,7 @@ pub mod origin;
 pub mod probe;
 pub mod progress;
 pub mod scripted;
+pub mod service;
 pub mod story;
 pub mod suite;
 pub mod tools;

@@ -33,6 +33,8 @@ pub use self::state::{Lock, StateDir};
 pub use self::status::status;
 pub use self::wait::until;
 
+pub(crate) use self::pki::PrivateAuthority;
+
 use self::bring_up::BringUp;
 use self::cgroup::Cgroups;
 use self::journal::{Change, Journal};

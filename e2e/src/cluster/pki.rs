@@ -103,6 +103,26 @@ impl Pki {
     }
 }
 
+/// An authority that no cluster knows, for services whose clients have to be told whom to trust.
+pub(crate) struct PrivateAuthority(CertifiedIssuer<'static, KeyPair>);
+
+impl PrivateAuthority {
+    /// Makes the authority.
+    pub(crate) fn create(name: &str) -> Result<Self> {
+        Ok(Self(authority(name)?))
+    }
+
+    /// Its certificate, as PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Issues the certificate of a server that is reached under these names and addresses.
+    pub(crate) fn server(&self, name: &str, names: &[String]) -> Result<Pair> {
+        issue(&self.0, &Identity::user(name), names, Usage::ServerAuth)
+    }
+}
+
 fn api_server_names(addresses: Addresses) -> Vec<String> {
     let names = [
         "kubernetes",

@@ -24,6 +24,7 @@ pub mod lab;
 pub mod leadership;
 pub mod node;
 pub mod own_cluster;
+pub mod services;
 pub mod serving;
 pub mod surface;
 pub mod troubles;

@@ -28,6 +28,9 @@ pub enum Tier {
     Node,
     /// The demo on a second cluster as if it were a user's own, with a registry. Only when named.
     OwnCluster,
+    /// What fleets use besides Kubernetes: object store, locks, Git server, way out. Installs their packages, so only
+    /// when named.
+    Services,
     /// The lab itself: killed at any moment, doubled, cut. Takes the whole machine for some minutes, so only when named.
     Lab,
     /// Every fault at every call, on the scripted API server; a sample is part of `unit`. Takes a quarter of an hour, so
@@ -120,6 +123,7 @@ async fn run_tier(
         Tier::ControlPlane => story::control_plane(repo, options, results, progress).await,
         Tier::Node => story::node(repo, options, results, progress).await,
         Tier::OwnCluster => story::own_cluster(repo, options, results, progress).await,
+        Tier::Services => story::services(repo, options, results, progress).await,
         Tier::Lab => {
             story::lab_itself(options, results, progress).await;
             Ok(())

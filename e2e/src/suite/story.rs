@@ -10,6 +10,7 @@ use crate::{
     cluster::{Kubernetes, Lab, Profile, Spec},
     operator,
     progress::Progress,
+    service,
     story::{
         self, Stage, Story,
         lab::{self, LabStory, Snapshot},
@@ -45,6 +46,19 @@ pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, 
         let stage = stage(lab, repo).await?;
         story::node::prepare(&stage, progress).await?;
         tell(story::node::ALL, &stage, options, results, progress).await;
+        Ok(())
+    })
+    .await
+}
+
+/// A node, for clients in pods; the services are beside it.
+pub(super) async fn services(repo: &Path, options: &Options, results: &mut Results, progress: &Progress) -> Result<()> {
+    // Beforehand: what is installed stays, and is no trace of the lab.
+    service::prepare(progress)?;
+    on_a_lab(&Spec::default(), results, progress, async |lab, results| {
+        let stage = stage(lab, repo).await?;
+        story::services::prepare(&stage, progress).await?;
+        tell(story::services::ALL, &stage, options, results, progress).await;
         Ok(())
     })
     .await

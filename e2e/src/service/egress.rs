@@ -1,0 +1,99 @@
+//! A proxy for the way out, tinyproxy: plain requests are passed on, encrypted ones tunnelled. It writes down each.
+
+use anyhow::Result;
+
+use super::room::Room;
+use crate::cluster::Cluster;
+
+/// The proxy, and what a client of it is.
+pub const PROGRAMS: &[(&str, &str)] = &[("tinyproxy", "tinyproxy-bin"), ("curl", "curl")];
+
+const COMPONENT: &str = "egress-proxy";
+const PORT: u16 = 8888;
+const LOG: &str = "requests.log";
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Egress {
+    room: Room,
+}
+
+/// One request that the proxy was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `CONNECT` for encrypted ones.
+    pub method: String,
+    /// Host and port of a tunnel; the whole URL of a plain request.
+    pub target: String,
+}
+
+/// Starts the proxy.
+pub async fn start(cluster: &Cluster) -> Result<Egress> {
+    let room = Room::open(cluster, "egress", PROGRAMS)?;
+    let log = room.write(LOG, "")?;
+    let conf = format!(
+        "Port {PORT}\nListen 0.0.0.0\nTimeout 60\nMaxClients 200\nLogLevel Info\nLogFile \"{}\"\n",
+        log.display()
+    );
+    let conf = room.write("tinyproxy.conf", &conf)?.display().to_string();
+    room.serve(&room.process(COMPONENT, "/usr/bin/tinyproxy").args(["-d", "-c", &conf]), PORT).await?;
+    Ok(Egress { room })
+}
+
+impl Egress {
+    /// What `HTTP_PROXY` and `HTTPS_PROXY` are set to.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.room.endpoint(PORT))
+    }
+
+    /// What was asked for so far, oldest first.
+    pub fn requests(&self) -> Result<Vec<Request>> {
+        Ok(self.room.read(LOG)?.lines().filter_map(parse).collect())
+    }
+
+    /// Kills the proxy.
+    pub async fn kill(&self) -> Result<()> {
+        self.room.cluster().kill(COMPONENT).await
+    }
+
+    /// Starts the proxy again.
+    pub async fn start_again(&self) -> Result<()> {
+        self.room.start_again(COMPONENT, PORT).await
+    }
+
+    /// Makes the proxy hang.
+    pub fn pause(&self) -> Result<()> {
+        self.room.pause(COMPONENT)
+    }
+
+    /// Ends the hang.
+    pub fn resume(&self) -> Result<()> {
+        self.room.resume(COMPONENT)
+    }
+
+    /// Ends the proxy.
+    pub async fn close(self) -> Result<()> {
+        self.room.close(&[COMPONENT]).await
+    }
+}
+
+/// `CONNECT   Nov 21 12:00:00.000 [1]: Request (file descriptor 6): GET http://host/path HTTP/1.1`
+fn parse(line: &str) -> Option<Request> {
+    let (_, request) = line.split_once(": Request (file descriptor ")?.1.split_once("): ")?;
+    let mut words = request.split(' ');
+    Some(Request { method: words.next()?.to_owned(), target: words.next()?.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_are_read_from_the_log() {
+        let line = "CONNECT   Nov 21 12:00:00.000 [1]: Request (file descriptor 6): CONNECT host.invalid:443 HTTP/1.1";
+        let expected = Request { method: "CONNECT".to_owned(), target: "host.invalid:443".to_owned() };
+        assert_eq!(parse(line), Some(expected));
+        assert_eq!(parse("INFO      Nov 21 12:00:00.000 [1]: Setting the various signals."), None);
+        assert_eq!(parse("CONNECT   Nov 21 12:00:00.000 [1]: Connect (file descriptor 6): 10.0.0.1"), None);
+    }
+}

@@ -1,0 +1,183 @@
+//! A directory and a few processes of a cluster that make up one service.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::sys::signal::Signal;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::net::TcpStream;
+
+use super::name;
+use crate::cluster::{Cluster, PrivateAuthority, Process, until};
+use crate::probe;
+use crate::progress::Progress;
+
+/// All of them answer within a second on an idle machine.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// One service of a cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    cluster: Cluster,
+    name: &'static str,
+    directory: PathBuf,
+}
+
+impl Room {
+    /// Makes the directory of a service that is not there yet, and installs the packages of its programs.
+    pub(super) fn open(cluster: &Cluster, name: &'static str, programs: &[(&str, &'static str)]) -> Result<Self> {
+        probe::packages(programs, &Progress::new())?;
+        let directory = cluster.directory().join("services").join(name);
+        ensure!(!directory.exists(), "{name} of {} was started already", cluster.name());
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        Ok(Self { cluster: cluster.clone(), name, directory })
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Where pods, other processes of the cluster and the host reach the service.
+    pub(super) fn address(&self) -> Ipv4Addr {
+        self.cluster.addresses().cluster_end()
+    }
+
+    /// Address and port as one text.
+    pub(super) fn endpoint(&self, port: u16) -> String {
+        format!("{}:{port}", self.address())
+    }
+
+    pub(super) fn path(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    pub(super) fn path_text(&self, file: &str) -> String {
+        self.path(file).to_string_lossy().into_owned()
+    }
+
+    /// Makes a directory below that of the service.
+    pub(super) fn make(&self, directory: &str) -> Result<PathBuf> {
+        let path = self.path(directory);
+        fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Writes a file that only the owner may read, as ssh and others insist.
+    pub(super) fn write(&self, file: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(file);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("protect {}", path.display()))?;
+        Ok(path)
+    }
+
+    pub(super) fn read(&self, file: &str) -> Result<String> {
+        let path = self.path(file);
+        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// Writes `server.crt` and `server.key` of an authority made for this service, and returns the authority's certificate.
+    pub(super) fn certify(&self) -> Result<String> {
+        let authority = PrivateAuthority::create(&format!("goproxy-lab {}", self.name))?;
+        let addresses = self.cluster.addresses();
+        let names = [self.address().to_string(), addresses.wan().to_string(), name::dns(self.name)];
+        let pair = authority.server(self.name, &names)?;
+        self.write("server.crt", &pair.certificate)?;
+        self.write("server.key", &pair.key)?;
+        self.write("ca.crt", &authority.pem())?;
+        Ok(authority.pem())
+    }
+
+    /// A process of the service, to be given its arguments.
+    pub(super) fn process(&self, component: &str, program: impl Into<PathBuf>) -> Process {
+        Process::inside(self.cluster.name(), component, program)
+    }
+
+    /// Starts a process, and waits until it accepts connections.
+    pub(super) async fn serve(&self, process: &Process, port: u16) -> Result<()> {
+        self.cluster.run(process).await?;
+        self.accepts(&process.name, port).await
+    }
+
+    /// Starts a component again after it was killed or stopped.
+    pub(super) async fn start_again(&self, component: &str, port: u16) -> Result<()> {
+        self.cluster.start(component).await?;
+        self.accepts(component, port).await
+    }
+
+    async fn accepts(&self, component: &str, port: u16) -> Result<()> {
+        let endpoint = self.endpoint(port);
+        let what = format!("{component} at {endpoint}");
+        let waited = until(&what, START_DEADLINE, || async {
+            ensure!(!self.cluster.pids(component).is_empty(), "{component} has ended");
+            Ok(TcpStream::connect(&endpoint).await.ok())
+        });
+        waited.await.map(drop).with_context(|| self.last_words(component))
+    }
+
+    /// What a component said last, for whoever waits for it in vain.
+    pub(super) fn last_words(&self, component: &str) -> String {
+        let text = fs::read_to_string(self.cluster.log(component)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        format!("the end of the log of {component}:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
+    }
+
+    /// Makes a component hang: connections are accepted by the kernel and never answered.
+    pub(super) fn pause(&self, component: &str) -> Result<()> {
+        self.cluster.signal(component, Signal::SIGSTOP)
+    }
+
+    /// Lets a component that hangs go on.
+    pub(super) fn resume(&self, component: &str) -> Result<()> {
+        self.cluster.signal(component, Signal::SIGCONT)
+    }
+
+    /// Runs a client inside the cluster's namespaces.
+    pub(super) async fn client(&self, program: &str, args: &[&str], input: &str) -> Result<String> {
+        self.cluster.run_inside(program, args, input).await
+    }
+
+    /// Ends the components and removes everything that the service wrote.
+    pub(super) async fn close(self, components: &[&str]) -> Result<()> {
+        for component in components {
+            self.cluster.remove(component).await?;
+        }
+        remove(&self.directory)
+    }
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))
+}
+
+/// A password that nobody has had before: 32 hexadecimal digits.
+pub(super) fn secret() -> Result<String> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    Ok(hex(&bytes))
+}
+
+/// Two hexadecimal digits per byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_never_repeat() {
+        let (one, other) = (secret().unwrap(), secret().unwrap());
+        assert_eq!(one.len(), 32);
+        assert_ne!(one, other);
+    }
+}

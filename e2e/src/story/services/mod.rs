@@ -1,0 +1,72 @@
+//! The services of the lab are what fleets will meet: each is used by a client that it was made for, with good and with
+//! bad credentials, is taken away and given back, and leaves nothing when it is closed.
+
+mod git;
+mod locks;
+mod storage;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+
+use super::{Stage, Story};
+use crate::cluster::Cluster;
+use crate::image::{self, Image};
+use crate::progress::Progress;
+
+/// In the order in which they are told.
+pub const ALL: &[Story] = &[
+    Story { name: "a bucket keeps what a signed request stored", tell: storage::a_bucket_keeps_objects },
+    Story { name: "two pods write to one volume", tell: storage::two_pods_write_to_one_volume },
+    Story { name: "Redis lets in who has a password", tell: locks::redis_lets_in_who_has_a_password },
+    Story { name: "a sentinel names another primary when the first is lost", tell: locks::a_sentinel_fails_over },
+    Story { name: "etcd gives a lock to one at a time", tell: locks::etcd_gives_a_lock_to_one },
+    Story { name: "a Git server lets in who has credentials", tell: git::a_server_lets_in_who_has_credentials },
+    Story { name: "a go command in a pod gets private modules", tell: git::a_go_command_gets_private_modules },
+    Story { name: "the way out leads through a proxy that writes down", tell: storage::the_way_out_is_written_down },
+];
+
+/// Loads the images that clients run in. The programs of the services are there already.
+pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {
+    stage.cluster.import(&image::archive(Image::Athens, progress)?).await
+}
+
+/// What a cluster had before a service came: its components and the services' directories.
+#[derive(Debug, PartialEq, Eq)]
+struct Before(BTreeSet<String>);
+
+impl Before {
+    fn of(cluster: &Cluster) -> Self {
+        let directories = std::fs::read_dir(cluster.directory().join("services")).into_iter().flatten().flatten();
+        let directories = directories.map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
+        Self(cluster.components().into_iter().chain(directories).collect())
+    }
+
+    /// Fails unless the service is gone: its processes, its names and its files.
+    fn expect_only(&self, cluster: &Cluster) -> Result<()> {
+        let now = Self::of(cluster);
+        ensure!(now == *self, "there was {:?} and there is {:?}", self.0, now.0);
+        Ok(())
+    }
+}
+
+/// Fails unless something failed, and returns why it did.
+fn refused<T>(outcome: Result<T>, what: &str) -> Result<String> {
+    match outcome {
+        Ok(_) => anyhow::bail!("{what} was let in"),
+        Err(error) => Ok(format!("{error:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_service_has_a_story() {
+        // The rooms that are declared, against the modules that the stories start.
+        let rooms = include_str!("../../service/mod.rs").lines().filter_map(|line| line.strip_prefix("pub mod "));
+        let told = [include_str!("git.rs"), include_str!("locks.rs"), include_str!("storage.rs")].concat();
+        for room in rooms.map(|line| line.trim_end_matches(';')) {
+            assert!(told.contains(&format!("{room}::start(")), "no story starts {room}");
+        }
+    }
+}
