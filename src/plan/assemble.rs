@@ -94,8 +94,9 @@ fn unchanged(child: &Child) -> Precondition {
     Precondition::Unchanged { resource_version: child.resource_version.clone() }
 }
 
-/// Our own children that are not desired any more, dependants first. Volumes are never among them.
-pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object]) -> Vec<Prune> {
+/// Our own children that are not desired any more, dependants first. Volumes are never among them, nor is what belongs
+/// to a revision that shall have pods: where its text is lost, what is there is all that is left of it.
+pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decision: &Decision) -> Vec<Prune> {
     let desired: BTreeSet<_> = objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
     let mut prune: Vec<_> = observed
         .children
@@ -105,6 +106,7 @@ pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object]) -> Vec
                 && !child.deleting
                 && child.owner_uid.as_deref() == Some(fleet.uid.as_str())
                 && !desired.contains(&(*kind, name.as_str()))
+                && !(of_one_revision(*kind) && decision.scale.get(name).is_some_and(|pods| *pods > 0))
         })
         .map(|((kind, name), child)| Prune {
             kind: *kind,
@@ -115,6 +117,11 @@ pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object]) -> Vec
         .collect();
     prune.reverse();
     prune
+}
+
+/// Kinds of which each revision has one of its own, under its name.
+const fn of_one_revision(kind: Kind) -> bool {
+    matches!(kind, Kind::ControllerRevision | Kind::ConfigMap | Kind::Deployment)
 }
 
 /// What is known of a revision's Deployment.

@@ -43,9 +43,11 @@ pub fn plan(observed: &Observed) -> Plan {
     };
     let wanted = revision::wanted(&fleet.spec, &valid, &stored);
     let (served, moved_at) = served_by(&observed.children, &valid.name.to_string());
-    // A Service that is lost, or leads nowhere, comes back to what can serve, not to what is only wanted.
-    let stable =
-        served.filter(|name| stored.contains_key(*name)).or_else(|| able_to_serve(observed, &stored, &wanted.name));
+    // A Service that is lost, or leads nowhere, comes back to what can serve, not to what is only wanted. A revision
+    // whose text is lost goes on to serve as long as its pods live: it can be kept and ended, only not made anew.
+    let stable = served
+        .filter(|name| stored.contains_key(*name) || has_pods(&observed.children, name))
+        .or_else(|| able_to_serve(observed, &stored, &wanted.name));
     let from = stable.and_then(|name| stored.get(name));
     let must_wait_for_slot =
         !observed.contract_slot && from.is_some_and(|from| revision::only_contract_differs(from, &wanted.stored));
@@ -64,7 +66,7 @@ pub fn plan(observed: &Observed) -> Plan {
     let rendered = (!must_wait_for_slot).then_some(&wanted);
     let kept = assemble::kept_revisions(observed, &valid, rendered, &decision, &stored);
     let objects = assemble::objects(observed, &valid, &kept, &decision);
-    let prune = assemble::prune(observed, &valid, &objects);
+    let prune = assemble::prune(observed, &valid, &objects, &decision);
     let transition = transition(observed, stable, &wanted, &decision);
     let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
@@ -98,12 +100,19 @@ fn able_to_serve<'a>(
     numbered.max().map(|(_, _, name)| name)
 }
 
-/// Whether everything that runs, or that clients get, keeps off shared storage. A revision whose text is lost counts as a writer.
+/// Whether pods are asked of a revision's Deployment.
+fn has_pods(children: &Children, name: &str) -> bool {
+    deployment_of(children, name).is_some_and(|view| view.replicas > 0)
+}
+
+/// Whether everything that runs, or that clients get, keeps off shared storage. A revision whose text is lost counts as
+/// a writer where the fleet has a volume: what nobody can tell must not write beside another.
 fn may_overlap(observed: &Observed, stable: Option<&str>, stored: &BTreeMap<String, Arc<StoredRevision>>) -> bool {
     let running = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 || view.current > 0);
     let mut in_use =
         running.map(|(name, _)| name).chain(observed.pods.iter().map(|pod| pod.revision.as_str())).chain(stable);
-    in_use.all(|name| stored.get(name).is_some_and(|revision| revision.may_overlap))
+    let volume = observed.children.keys().any(|(kind, _)| *kind == Kind::PersistentVolumeClaim);
+    in_use.all(|name| stored.get(name).map_or(!volume, |revision| revision.may_overlap))
 }
 
 fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
@@ -395,5 +404,61 @@ mod tests {
         let next = plan(&observed(4, children));
         assert_eq!(next.report.stable.as_deref(), Some(first.as_str()), "clients went to a revision without pods");
         assert_eq!(replicas(&next, &first), Some(1), "the only revision that serves was stopped");
+    }
+
+    /// Revision `first` serves and its record was deleted; the next one is stored and has as many available pods.
+    fn without_record(first: &str, available: i32, moved_at: Option<Timestamp>, served: &str) -> Children {
+        let view = |available| DeploymentView {
+            replicas: 1,
+            observed: true,
+            current: 1,
+            ready: available,
+            available,
+            replica_failure: None,
+        };
+        let second = plan(&observed(4, Children::new())).report.stable.unwrap();
+        let service = Detail::Service { revision: Some(served.to_owned()), moved_at };
+        Children::from([
+            ((Kind::ConfigMap, first.to_owned()), child(Detail::None)),
+            ((Kind::Deployment, first.to_owned()), child(Detail::Deployment(view(1)))),
+            ((Kind::Deployment, second), child(Detail::Deployment(view(available)))),
+            ((Kind::Service, "corp".to_owned()), child(service)),
+        ])
+    }
+
+    fn touched(plan: &Plan, name: &str) -> Vec<(&'static str, Kind)> {
+        let target = &plan.targets[0];
+        let written = target.objects.iter().filter(|one| one.name == name).map(|one| ("write", one.kind));
+        written.chain(target.prune.iter().filter(|one| one.name == name).map(|one| ("prune", one.kind))).collect()
+    }
+
+    #[test]
+    fn a_revision_whose_record_is_lost_serves_on_until_the_next_one_can() {
+        let first = plan(&observed(3, Children::new())).report.stable.unwrap();
+        let early = plan(&observed(4, without_record(&first, 0, None, &first)));
+        assert_eq!(early.report.stable.as_deref(), Some(first.as_str()), "clients were moved early");
+        assert_eq!(touched(&early, &first), [], "what serves was touched");
+        assert_eq!(early.report.revisions.iter().filter(|one| one.name == first).count(), 1);
+
+        let moving = plan(&observed(4, without_record(&first, 1, None, &first)));
+        let second = moving.report.stable.clone().unwrap();
+        assert_eq!(moving.transition, Some(Transition::Moved { from: first.clone(), to: second.clone() }));
+        assert_eq!(touched(&moving, &first), [], "clients have not left yet");
+
+        let drained = observed(4, Children::new()).now.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+        let ended = plan(&observed(4, without_record(&first, 1, Some(drained), &second)));
+        assert_eq!(touched(&ended, &first), [("prune", Kind::Deployment), ("prune", Kind::ConfigMap)]);
+    }
+
+    #[test]
+    fn a_revision_whose_record_is_lost_counts_as_a_writer_where_there_is_a_volume() {
+        let first = plan(&observed(3, Children::new())).report.stable.unwrap();
+        let mut children = without_record(&first, 0, None, &first);
+        let second = plan(&observed(4, Children::new())).report.stable.unwrap();
+        children.remove(&(Kind::Deployment, second.clone()));
+        children.insert((Kind::PersistentVolumeClaim, "corp-data".to_owned()), child(Detail::Claim { phase: None }));
+        let alone = plan(&observed(4, children.clone()));
+        assert_eq!(replicas(&alone, &second), Some(0), "a second writer was started");
+        assert_eq!(touched(&alone, &first), [("prune", Kind::Deployment), ("prune", Kind::ConfigMap)]);
     }
 }

@@ -125,5 +125,15 @@ fn revisions(
         };
         Some(RevisionStatus { name: name.clone(), role, version: stored.version.clone(), ready })
     };
-    kept.iter().filter_map(status).collect()
+    let lost = stable.filter(|name| !kept.contains_key(*name)).and_then(|name| textless(observed, name));
+    kept.iter().filter_map(status).chain(lost).collect()
+}
+
+/// What clients get although its text is lost. Its version is what was told of it before.
+fn textless(observed: &Observed, name: &str) -> Option<RevisionStatus> {
+    let live = deployment_of(&observed.children, name)?;
+    let regions = observed.fleet.status.iter().flat_map(|status| &status.regions);
+    let told = regions.flat_map(|region| &region.revisions).find(|revision| revision.name == name);
+    let version = told.map_or_else(|| "unknown".to_owned(), |told| told.version.clone());
+    Some(RevisionStatus { name: name.to_owned(), role: RevisionRole::Stable, version, ready: live.ready })
 }

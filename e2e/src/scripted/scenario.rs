@@ -41,7 +41,7 @@ const fn scenario(name: &'static str, before: &'static [Step], steps: &'static [
 }
 
 /// Every scenario.
-pub static SCENARIOS: [Scenario; 23] = [
+pub static SCENARIOS: [Scenario; 24] = [
     scenario("create on memory", &[], &[(0, create_memory)]),
     scenario("create on disk", &[], &[(0, create_disk)]),
     scenario("edit on memory", &[create_memory], &[(0, log_debug)]),
@@ -89,6 +89,7 @@ pub static SCENARIOS: [Scenario; 23] = [
     },
     scenario("repair what others broke", &[create_disk], &[(0, break_children)]),
     scenario("from memory to disk", &[create_memory], &[(0, to_disk)]),
+    scenario("edit on memory while its record is lost", &[create_memory], &[(0, log_debug), (2, lose_record)]),
 ];
 
 fn user() -> Writer {
@@ -172,6 +173,15 @@ fn confirm_delete(state: &mut State) {
 
 fn delete(state: &mut State) {
     state.delete("kubectl", &fleet());
+}
+
+/// Deletes the record of what clients get.
+fn lose_record(state: &mut State) {
+    let service = state.get(&Key::new("services", NAMESPACE, FLEET));
+    let served = service.and_then(|service| service["spec"]["selector"]["goproxy.rs/revision"].as_str());
+    if let Some(record) = served.map(|name| Key::new("controllerrevisions", NAMESPACE, name)) {
+        state.delete("kubectl", &record);
+    }
 }
 
 /// Deletes and edits children of every kind at once.
