@@ -130,7 +130,11 @@ fn fleet_permissions() -> Vec<Permission> {
     all.push(Permission { group: GROUP, resource: "goproxies/status", verb: "patch" });
     all.extend(of(Source::Pods, &["list", "watch"]));
     for kind in Kind::ALL {
-        all.extend(of(Source::Children(kind), &["get", "list", "watch", "create", "patch", "delete"]));
+        all.extend(of(Source::Children(kind), &["get", "list", "watch", "create", "patch"]));
+        // Volumes are never deleted, only given an owner.
+        if kind != Kind::PersistentVolumeClaim {
+            all.extend(of(Source::Children(kind), &["delete"]));
+        }
     }
     all.extend(["create", "patch"].map(|verb| Permission { group: "events.k8s.io", resource: "events", verb }));
     all

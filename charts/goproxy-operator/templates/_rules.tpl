@@ -18,8 +18,12 @@ No wildcards, no Secrets, nothing that hands out rights. Deleting is needed for 
   resources: [controllerrevisions, deployments]
   verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [""]
-  resources: [configmaps, persistentvolumeclaims, serviceaccounts, services]
+  resources: [configmaps, serviceaccounts, services]
   verbs: [create, delete, get, list, patch, watch]
+# Volumes are never deleted by the operator: one that may go with its fleet gets an owner.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [create, get, list, patch, watch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [create, delete, get, list, patch, watch]

@@ -253,6 +253,7 @@ fn harmless(kind: &str, rule: &Value) -> anyhow::Result<()> {
     for resource in ["pods/exec", "pods/attach", "pods/portforward", "serviceaccounts/token", "nodes/proxy"] {
         ensure!(!has("resources", resource), "{resource} reaches into other workloads");
     }
+    ensure!(!(has("resources", "persistentvolumeclaims") && has("verbs", "delete")), "volumes may be deleted");
     if has("resources", "secrets") {
         ensure!(kind == "Role", "secrets in every namespace");
         let verbs = rule["verbs"].as_array().map_or(&[][..], Vec::as_slice);
@@ -323,6 +324,7 @@ mod tests {
             ("Role", rule("pods", "*")),
             ("Role", rule("pods/exec", "create")),
             ("ClusterRole", rule("clusterroles", "bind")),
+            ("Role", rule("persistentvolumeclaims", "delete")),
         ] {
             assert!(harmless(kind, &bad).is_err(), "{kind} {bad}");
         }
