@@ -19,7 +19,7 @@ use crate::{
     api::condition::Reason,
     cache::Source,
     leader::Leadership,
-    plan::{Obstacle, object::FIELD_MANAGER},
+    plan::{Obstacle, object::FIELD_MANAGER, steady::steady},
 };
 
 /// The longest wait for an answer. An API server gives up by itself after 34 seconds for writes that hang on a webhook;
@@ -28,6 +28,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// The longest `Retry-After` that is believed. Whatever stands between us and the API server may write any number there.
 const RETRY_AFTER_MOST: Duration = Duration::from_mins(5);
+
+/// How much of a body that is no status is looked at.
+const BODY_MOST: usize = 2048;
 
 /// An answer that did what was asked.
 #[derive(Debug)]
@@ -175,10 +178,12 @@ fn path(source: Source, namespace: &str) -> String {
 /// What an answer that is no success asks us to do.
 fn setback(code: u16, not_before: Option<Duration>, body: &[u8]) -> Setback {
     let status: Status = serde_json::from_slice(body).unwrap_or_default();
+    // What is no status may be anything, such as a page of HTML that something on the way made.
     let message = if status.message.is_empty() {
-        format!("{code} {}", String::from_utf8_lossy(body).trim())
+        let start = String::from_utf8_lossy(&body[..body.len().min(BODY_MOST)]);
+        steady(&format!("{code} {start}"))
     } else {
-        status.message.clone()
+        steady(&status.message)
     };
     let refused = |reason| Setback::Refused(Obstacle { reason, message: message.clone() });
     match code {
@@ -222,6 +227,17 @@ mod tests {
         let busy = setback(429, Some(Duration::from_secs(1)), b"Too many requests, please try again later.\n");
         let message = "429 Too many requests, please try again later.".to_owned();
         assert_eq!(busy, Setback::Failing { message, not_before: Some(Duration::from_secs(1)) });
+        let page = format!("<html>\n<body>{}</body>\n</html>", "Bad gateway ".repeat(10_000));
+        let Setback::Failing { message, .. } = setback(502, None, page.as_bytes()) else { panic!() };
+        assert!(message.starts_with("502 <html> <body>Bad gateway"), "{message}");
+        assert!(message.len() < 1000 && !message.contains('\n'), "{message}");
+        let quota = |used: &str| {
+            let text = format!(
+                "services \"a\" is forbidden: exceeded quota: q, requested: services=1, used: services={used}, limited: services=9"
+            );
+            setback(403, None, status(&text).as_bytes())
+        };
+        assert_eq!(quota("9"), quota("10"), "what others use is no news");
         assert!(matches!(setback(409, None, b"{}"), Setback::Conflict(_)));
         assert!(matches!(setback(500, None, b"{}"), Setback::Failing { .. }));
     }

@@ -150,7 +150,6 @@ impl Seen {
             unschedulable: self.condition("PodScheduled", "False"),
             waiting: containers.iter().find_map(ContainerStatus::waiting),
             terminated: containers.iter().find_map(ContainerStatus::terminated),
-            restarts: containers.iter().map(|container| container.restart_count).max().unwrap_or_default(),
             created: text(&self.rest, "/metadata/creationTimestamp").and_then(|at| at.parse::<Timestamp>().ok()),
         })
     }
@@ -255,8 +254,6 @@ impl SeenFleet {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ContainerStatus {
-    #[serde(default)]
-    restart_count: i32,
     #[serde(default)]
     state: ContainerState,
     #[serde(default)]

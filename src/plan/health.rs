@@ -1,15 +1,35 @@
 //! Why a revision does not serve, from what its pods, its Deployment and its volume tell: one cause, the most telling first.
+//! Which pod it was, how often it tried and when is not told: a lasting fault reads the same until it is over.
 
-use super::{Detail, Observed, Obstacle, Pod, object::Kind, validate::ValidFleet};
+use super::{
+    Detail, Observed, Obstacle, Pod,
+    object::Kind,
+    steady::{last_words, placement, steady},
+    validate::ValidFleet,
+};
 use crate::{api::condition::Reason, engine::contract::is_config_refusal};
 
 /// The cause that keeps a revision from serving, if one can be named. `None` while it simply starts.
 pub fn trouble(observed: &Observed, fleet: Option<&ValidFleet>, revision: &str) -> Option<Obstacle> {
     refused_pods(observed, revision)
         .or_else(|| missing_ca_bundle(observed, fleet))
-        .or_else(|| pods(observed, revision).find_map(|pod| container_trouble(pod, fleet)))
-        .or_else(|| pods(observed, revision).find_map(|pod| placement_trouble(observed, pod)))
+        .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| container_trouble(pod, fleet))))
+        .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| placement_trouble(observed, pod))))
         .or_else(|| lost_volume(observed))
+}
+
+/// The most telling of what several pods suffer from. Their order says nothing, so what is told depends on the causes
+/// alone: what was never there before what broke, and else the first by its words.
+fn most_telling(troubles: impl Iterator<Item = Obstacle>) -> Option<Obstacle> {
+    const FIRST: [Reason; 5] = [
+        Reason::SecretMissing,
+        Reason::ConfigMapMissing,
+        Reason::ConfigRefused,
+        Reason::ImageUnavailable,
+        Reason::VolumePending,
+    ];
+    let rank = |trouble: &Obstacle| FIRST.iter().position(|reason| *reason == trouble.reason).unwrap_or(FIRST.len());
+    troubles.min_by(|one, other| (rank(one), &one.message).cmp(&(rank(other), &other.message)))
 }
 
 fn pods<'a>(observed: &'a Observed, revision: &str) -> impl Iterator<Item = &'a Pod> {
@@ -22,7 +42,7 @@ fn refused_pods(observed: &Observed, revision: &str) -> Option<Obstacle> {
     let Detail::Deployment(deployment) = &child.detail else { return None };
     let message = deployment.replica_failure.as_ref()?;
     let reason = if message.contains("exceeded quota") { Reason::QuotaExceeded } else { Reason::ObjectRefused };
-    Some(obstacle(reason, format!("the API server refuses pods of {revision}: {message}")))
+    Some(obstacle(reason, format!("the API server refuses pods of {revision}: {}", steady(message))))
 }
 
 /// A missing ConfigMap leaves no trace on the pod but the word ContainerCreating.
@@ -39,14 +59,16 @@ fn missing_ca_bundle(observed: &Observed, fleet: Option<&ValidFleet>) -> Option<
 fn container_trouble(pod: &Pod, fleet: Option<&ValidFleet>) -> Option<Obstacle> {
     let (reason, message) =
         pod.waiting.as_ref().map_or(("", ""), |(reason, message)| (reason.as_str(), message.as_str()));
-    let said = format!("pod {}: {}", pod.name, or(message, reason));
+    let said = or(message, reason);
     match reason {
         "ErrImagePull" | "ImagePullBackOff" => {
             Some(obstacle(Reason::ImageUnavailable, said + &doubt_about_pull_secrets(fleet)))
         }
-        "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" => {
-            Some(obstacle(Reason::ImageUnavailable, said))
-        }
+        "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "SignatureValidationFailed" => Some(obstacle(Reason::ImageUnavailable, said)),
         "CreateContainerConfigError" | "CreateContainerError" => {
             let cause = if is_about(message, "Secret") {
                 Reason::SecretMissing
@@ -82,11 +104,8 @@ fn is_about(message: &str, kind: &str) -> bool {
 /// The container ended: either the engine read its configuration and refused it, or it crashes.
 fn ended(pod: &Pod) -> Option<Obstacle> {
     let (code, message) = pod.terminated.as_ref()?;
-    let last_words = message.trim().lines().last().unwrap_or_default();
     let reason = if is_config_refusal(*code, message) { Reason::ConfigRefused } else { Reason::CrashLoop };
-    let text =
-        format!("pod {}: the engine ended with code {code} after {} restarts: {last_words}", pod.name, pod.restarts);
-    Some(obstacle(reason, text))
+    Some(obstacle(reason, format!("the engine ended with code {code}: {}", last_words(message))))
 }
 
 fn placement_trouble(observed: &Observed, pod: &Pod) -> Option<Obstacle> {
@@ -101,7 +120,7 @@ fn placement_trouble(observed: &Observed, pod: &Pod) -> Option<Obstacle> {
     } else {
         Reason::Unschedulable
     };
-    Some(obstacle(reason, format!("pod {}: {message}", pod.name)))
+    Some(obstacle(reason, placement(message)))
 }
 
 fn lost_volume(observed: &Observed) -> Option<Obstacle> {
@@ -114,8 +133,8 @@ fn lost_volume(observed: &Observed) -> Option<Obstacle> {
     })
 }
 
-fn or<'a>(message: &'a str, fallback: &'a str) -> &'a str {
-    if message.is_empty() { fallback } else { message }
+fn or(message: &str, fallback: &str) -> String {
+    steady(if message.is_empty() { fallback } else { message })
 }
 
 const fn obstacle(reason: Reason, message: String) -> Obstacle {
@@ -124,12 +143,79 @@ const fn obstacle(reason: Reason, message: String) -> Obstacle {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{api::go_proxy::LocalReference, plan::fixture::smallest};
+    use std::sync::Arc;
 
-    fn waiting(reason: &str, message: &str) -> Pod {
-        let waiting = Some((reason.to_owned(), message.to_owned()));
-        Pod { name: "corp-x".to_owned(), waiting, ..Pod::default() }
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::go_proxy::LocalReference,
+        plan::{Children, fixture::smallest, validate::Settings},
+    };
+
+    fn observed(pods: Vec<Pod>) -> Observed {
+        let fleet = json!({ "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "metadata": { "name": "corp" }, "spec": {} });
+        Observed {
+            fleet: Arc::new(serde_json::from_value(fleet).unwrap()),
+            now: Timestamp::UNIX_EPOCH,
+            children: Children::new(),
+            pods,
+            ca_bundle_found: None,
+            obstacles: Vec::new(),
+            contract_slot: true,
+            settings: Arc::new(Settings {
+                engine_image_repository: "gomods/athens".to_owned(),
+                cluster_domain: "cluster.local".to_owned(),
+            }),
+        }
+    }
+
+    fn pod(name: &str) -> Pod {
+        Pod { name: name.to_owned(), revision: "corp-1".to_owned(), ..Pod::default() }
+    }
+
+    fn waiting(name: &str, reason: &str, message: &str) -> Pod {
+        Pod { waiting: Some((reason.to_owned(), message.to_owned())), ..pod(name) }
+    }
+
+    fn told(pods: Vec<Pod>) -> Option<Obstacle> {
+        trouble(&observed(pods), None, "corp-1")
+    }
+
+    #[test]
+    fn a_lasting_fault_is_told_in_the_same_words_whatever_its_pods_do_meanwhile() {
+        let cause = "failed to pull image \"r.example/athens:v9\": not found";
+        let first =
+            told(vec![waiting("corp-1-a", "ErrImagePull", &format!("rpc error: code = NotFound desc = {cause}"))]);
+        let backing_off = format!(
+            "Back-off pulling image \"r.example/athens:v9\": ErrImagePull: rpc error: code = NotFound desc = {cause}"
+        );
+        let later = told(vec![waiting("corp-1-b", "ImagePullBackOff", &backing_off)]);
+        assert_eq!(first, Some(Obstacle { reason: Reason::ImageUnavailable, message: cause.to_owned() }));
+        assert_eq!(first, later);
+
+        let crashed = |name: &str, second: u32| Pod {
+            terminated: Some((2, format!("2026/11/21 10:55:{second} disk is full"))),
+            ..waiting(name, "CrashLoopBackOff", &format!("back-off {second}s restarting failed container"))
+        };
+        let ended = told(vec![crashed("corp-1-a", 10)]);
+        assert_eq!(
+            ended.as_ref().map(|ended| ended.message.as_str()),
+            Some("the engine ended with code 2: disk is full")
+        );
+        assert_eq!(ended, told(vec![crashed("corp-1-c", 40)]));
+    }
+
+    #[test]
+    fn two_pods_do_not_take_turns_in_being_told_of() {
+        let missing = waiting("corp-1-z", "CreateContainerConfigError", "secret \"git\" not found");
+        let image = waiting("corp-1-a", "ErrImagePull", "no such image");
+        let other = waiting("corp-1-b", "ErrImagePull", "another image");
+        let one = told(vec![image.clone(), missing.clone(), other.clone()]);
+        assert_eq!(one.as_ref().map(|one| one.reason), Some(Reason::SecretMissing));
+        assert_eq!(one, told(vec![missing, other.clone(), image.clone()]));
+        assert_eq!(told(vec![image.clone(), other.clone()]), told(vec![other, image]));
     }
 
     /// What kubelets of 1.36 say.
@@ -142,20 +228,20 @@ mod tests {
             ("couldn't find key secret in ConfigMap build/secret", Reason::ConfigMapMissing),
             ("container has runAsNonRoot and image will run as root", Reason::ConfigRefused),
         ] {
-            let found = container_trouble(&waiting("CreateContainerConfigError", message), None).unwrap();
-            assert_eq!((found.reason, found.message), (reason, format!("pod corp-x: {message}")));
+            let found = container_trouble(&waiting("corp-x", "CreateContainerConfigError", message), None).unwrap();
+            assert_eq!((found.reason, found.message.as_str()), (reason, message));
         }
     }
 
     #[test]
     fn a_pull_that_fails_names_the_secrets_that_it_was_to_use() {
         let mut fleet = smallest();
-        let pod = waiting("ImagePullBackOff", "Back-off pulling image");
+        let pod = waiting("corp-x", "ImagePullBackOff", "Back-off pulling image");
         let told = |fleet: &ValidFleet, pod: &Pod| container_trouble(pod, Some(fleet)).unwrap().message;
-        assert_eq!(told(&fleet, &pod), "pod corp-x: Back-off pulling image");
+        assert_eq!(told(&fleet, &pod), "Back-off pulling image");
         fleet.engine.pod.image_pull_secrets = vec![LocalReference { name: "registry".to_owned() }];
         assert!(told(&fleet, &pod).contains("imagePullSecrets names registry"), "{}", told(&fleet, &pod));
-        let never = waiting("ErrImageNeverPull", "not present");
-        assert_eq!(told(&fleet, &never), "pod corp-x: not present", "nothing was pulled");
+        let never = waiting("corp-x", "ErrImageNeverPull", "not present");
+        assert_eq!(told(&fleet, &never), "not present", "nothing was pulled");
     }
 }

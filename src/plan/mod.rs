@@ -9,6 +9,7 @@ pub mod object;
 pub mod report;
 pub mod revision;
 pub mod rollout;
+pub mod steady;
 pub mod validate;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -261,8 +262,6 @@ pub struct Pod {
     pub waiting: Option<(String, String)>,
     /// Exit code and message of the container's last end.
     pub terminated: Option<(i32, String)>,
-    /// How often the container was restarted.
-    pub restarts: i32,
     /// When the pod was created.
     pub created: Option<Timestamp>,
 }

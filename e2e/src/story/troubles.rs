@@ -67,7 +67,7 @@ fn causes() -> Vec<Cause> {
     vec![
         Cause::of("no-image", with_engine(missing), "ImageUnavailable", "lab.invalid/nothing:v1"),
         Cause::of("no-pull-secret", with_engine(private), "ImageUnavailable", "imagePullSecrets names registry"),
-        Cause::of("no-node", with_engine(elsewhere), "Unschedulable", "0/1 nodes"),
+        Cause::of("no-node", with_engine(elsewhere), "Unschedulable", "node affinity/selector"),
         Cause::of("no-volume", golden_disk, "VolumePending", "PersistentVolumeClaim"),
         Cause::of("crash", with_engine(no_engine), "CrashLoop", "athens-proxy"),
         Cause::of("no-quota", in_memory(), "QuotaExceeded", "exceeded quota").amid(Around::Quota),
