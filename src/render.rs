@@ -218,6 +218,10 @@ mod tests {
             let error = printed(&SMALLEST.replace("spec: {}", &format!("spec: {spec}"))).unwrap_err().to_string();
             assert!(error.starts_with("corp: ") && error.contains(part), "{spec}: {error}");
         }
+        // `y` without quotes is a boolean for kubectl as well: what it refuses is refused here.
+        let unquoted = printed(&SMALLEST.replace("spec: {}", "spec: {engine: {pod: {labels: {team: y}}}}"));
+        assert!(unquoted.unwrap_err().to_string().contains("boolean"));
+        assert!(printed(&SMALLEST.replace("spec: {}", "spec: {engine: {pod: {labels: {team: \"y\"}}}}")).is_ok());
         assert!(printed("kind: Namespace").unwrap_err().to_string().contains("no object of kind GoProxy"));
         assert!(printed("a: b: c").unwrap_err().to_string().contains("not readable as YAML"));
     }
