@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use goproxy_lab::scripted::{dice, fault::Fault, scenario::SCENARIOS, sweep, world::Pace};
+use goproxy_lab::scripted::{
+    dice,
+    digest::{difference, forget_history},
+    fault::Fault,
+    scenario::{RESTORE, SCENARIOS, Scenario},
+    sweep,
+    world::Pace,
+};
 
 /// As many as finish within a minute of processor time. `FAULTS_SAMPLE` sets another number.
 const SAMPLE: usize = 250;
@@ -56,4 +63,20 @@ fn a_deleted_fleet_seen_late_is_not_made_again_and_again() {
         ..Pace::default()
     };
     sweep::judge(&sweep::Case { scenario: at, faults, pace }, &clean).unwrap();
+}
+
+/// Objects of a restored server are older than what was seen of them before. What it lists is the truth nevertheless.
+#[test]
+fn after_a_restore_from_a_backup_the_end_is_that_of_before() {
+    let end_of = |scenario: &Scenario| {
+        let mut end = sweep::run(scenario, &[], Pace::default()).unwrap().digest;
+        forget_history(&mut end);
+        end
+    };
+    let before = end_of(SCENARIOS.iter().find(|scenario| scenario.name == "create on memory").unwrap());
+    // The pauses of the watches are drawn, and with them the order in which they see the past.
+    for _ in 0..5 {
+        let differs = difference(&before, &end_of(&RESTORE));
+        assert!(differs.is_empty(), "{differs}");
+    }
 }

@@ -70,6 +70,17 @@ pub(super) struct KeptPod {
     pub round: u32,
 }
 
+impl Fleet {
+    pub(super) fn is_newer_than(&self, held: &Self) -> bool {
+        is_newer(&self.resource_version, &held.resource_version)
+    }
+
+    /// Compared by content as well: after a restore, a version may come again with another one.
+    pub(super) fn says_the_same_as(&self, held: &Self) -> bool {
+        self.resource_version == held.resource_version && self.uid == held.uid && self.read == held.read
+    }
+}
+
 impl Entry {
     pub(super) const fn is_empty(&self) -> bool {
         self.fleet.is_none() && self.children.is_empty() && self.pods.is_empty()
@@ -87,7 +98,13 @@ impl Entry {
 
     pub(super) fn drop_older(&mut self, source: Source, round: u32) -> usize {
         match source {
-            Source::Fleets => usize::from(self.fleet.take_if(|fleet| fleet.round < round).is_some()),
+            Source::Fleets => {
+                let gone = self.fleet.take_if(|fleet| fleet.round < round).is_some();
+                if gone {
+                    self.obstacles.clear();
+                }
+                usize::from(gone)
+            }
             Source::Children(kind) => self.children.extract_if(.., |c| c.kind == kind && c.round < round).count(),
             Source::Pods => self.pods.extract_if(.., |pod| pod.round < round).count(),
         }

@@ -187,11 +187,11 @@ impl Watch {
         }
     }
 
-    fn put(&self, sinks: &Sinks, seen: &Seen) -> Option<FleetKey> {
+    fn put(&self, sinks: &Sinks, seen: &Seen) -> Vec<FleetKey> {
         match self.source {
             Source::Children(kind) => sinks.store.put_child(kind, seen),
             Source::Pods => sinks.store.put_pod(seen),
-            Source::Fleets => None,
+            Source::Fleets => Vec::new(),
         }
     }
 

@@ -1,9 +1,12 @@
 //! The store: fleets, and per fleet what is kept of its children and pods.
 //!
-//! Three sources write to it: watches, answers to our own writes, and nothing else. Answers come first and watches lag
-//! behind them, so what is older than what is held is not taken. Resource versions are compared as numbers, which the
-//! API promises from 1.35 on and which held before, since they are revisions of etcd; where one is no number, the
-//! newcomer wins.
+//! Two sources write to it: watches and answers to our own writes. Answers come first and watches lag behind them, so
+//! what is older than what is held is not taken. Resource versions are compared as numbers, which the API promises from
+//! 1.35 on and which held before, since they are revisions of etcd; where one is no number, the newcomer wins.
+//!
+//! Versions are compared only within what one list began. A new list is the truth, however old its versions are: after
+//! etcd was restored from a backup, everything is older than what was seen before. Only an answer that came since that
+//! list began is compared with it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -157,7 +160,7 @@ impl Store {
         changed
     }
 
-    /// Takes a fleet. True if there is something new in it.
+    /// Takes a fleet. Returns it if there is something new in it.
     pub fn put_fleet(&self, seen: SeenFleet) -> Option<FleetKey> {
         let metadata = seen.metadata();
         let key = FleetKey::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
@@ -170,13 +173,18 @@ impl Store {
         let mut inner = self.lock();
         let round = inner.round(Source::Fleets, &key.namespace);
         let entry = inner.fleets.entry(key.clone()).or_default();
-        if let Some(held) = &mut entry.fleet
-            && !is_newer(&fleet.resource_version, &held.resource_version)
-        {
-            held.round = held.round.max(round);
-            return None;
+        if let Some(held) = &mut entry.fleet {
+            let listed_first = held.round < round;
+            if (listed_first && fleet.says_the_same_as(held)) || (!listed_first && !fleet.is_newer_than(held)) {
+                held.round = round;
+                return None;
+            }
         }
-        if entry.fleet.replace(Fleet { round, ..fleet }).is_none() {
+        let next = Fleet { round, ..fleet };
+        if entry.fleet.as_ref().is_some_and(|held| held.uid != next.uid) {
+            entry.obstacles.clear();
+        }
+        if entry.fleet.replace(next).is_none() {
             *inner.counts.entry(Source::Fleets).or_default() += 1;
         }
         Some(key)
@@ -194,34 +202,34 @@ impl Store {
         Some(key)
     }
 
-    /// Takes a child. Returns its fleet if the plan could see a difference.
-    pub fn put_child(&self, kind: Kind, seen: &Seen) -> Option<FleetKey> {
-        let key = FleetKey::new(seen.namespace(), seen.fleet()?);
+    /// Takes a child. Returns its fleet if the plan could see a difference, and the fleet that it left if its label was
+    /// changed.
+    pub fn put_child(&self, kind: Kind, seen: &Seen) -> Vec<FleetKey> {
+        let Some(fleet) = seen.fleet() else { return Vec::new() };
+        let key = FleetKey::new(seen.namespace(), fleet);
         let source = Source::Children(kind);
         let mut inner = self.lock();
         let round = inner.round(source, &key.namespace);
-        let moved_from = inner.take_from_others(kind, seen, &key);
+        let uid = seen.uid();
+        let known = |entry: &Entry| entry.children.iter().any(|child| child.is(kind, seen.name()));
+        let left = inner.take_from_others(source, &key, known, |entry| entry.remove_child(kind, uid));
         let entry = inner.fleets.entry(key.clone()).or_default();
         let owner = entry.owner(seen, &key);
-        match entry.children.iter_mut().find(|child| child.is(kind, seen.name())) {
-            Some(held) if !is_newer(seen.resource_version(), &held.resource_version) => {
-                held.round = held.round.max(round);
-                None
-            }
+        let news = match entry.children.iter_mut().find(|child| child.is(kind, seen.name())) {
+            Some(held) if held.round >= round && !is_newer(seen.resource_version(), &held.resource_version) => false,
             Some(held) => {
                 let next = Child::new(kind, seen, owner, round).knowing(held);
                 let news = !next.looks_like(held);
                 *held = next;
-                news.then_some(key)
+                news
             }
             None => {
                 entry.children.push(Child::new(kind, seen, owner, round));
-                if !moved_from {
-                    *inner.counts.entry(source).or_default() += 1;
-                }
-                Some(key)
+                *inner.counts.entry(source).or_default() += 1;
+                true
             }
-        }
+        };
+        left.into_iter().chain(news.then_some(key)).collect()
     }
 
     /// A child is gone: this very one, not another that took its name since.
@@ -232,21 +240,28 @@ impl Store {
         Some(key)
     }
 
-    /// Takes a pod. Returns its fleet if the plan could see a difference.
-    pub fn put_pod(&self, seen: &Seen) -> Option<FleetKey> {
-        let key = FleetKey::new(seen.namespace(), seen.fleet()?);
+    /// Takes a pod. Returns its fleet if the plan could see a difference, and the fleet that it left if its label was
+    /// changed.
+    pub fn put_pod(&self, seen: &Seen) -> Vec<FleetKey> {
+        let Some(fleet) = seen.fleet() else { return Vec::new() };
+        let key = FleetKey::new(seen.namespace(), fleet);
         let mut inner = self.lock();
         let round = inner.round(Source::Pods, &key.namespace);
+        let uid = seen.uid();
+        let known = |entry: &Entry| entry.pods.iter().any(|kept| &*kept.uid == uid);
+        let left = inner.take_from_others(Source::Pods, &key, known, |entry| entry.remove_pod(uid));
         let entry = inner.fleets.entry(key.clone()).or_default();
         let pod = seen.pod();
-        if let Some(held) = entry.pods.iter_mut().find(|kept| &*kept.uid == seen.uid()) {
+        let news = if let Some(held) = entry.pods.iter_mut().find(|kept| &*kept.uid == uid) {
             let news = held.pod != pod;
             (held.pod, held.round) = (pod, round);
-            return news.then_some(key);
-        }
-        entry.pods.push(KeptPod { uid: seen.uid().into(), pod, round });
-        *inner.counts.entry(Source::Pods).or_default() += 1;
-        Some(key)
+            news
+        } else {
+            entry.pods.push(KeptPod { uid: uid.into(), pod, round });
+            *inner.counts.entry(Source::Pods).or_default() += 1;
+            true
+        };
+        left.into_iter().chain(news.then_some(key)).collect()
     }
 
     /// A pod is gone.
@@ -280,14 +295,20 @@ impl Inner {
         }
     }
 
-    /// A child whose label was changed is held under its old fleet: it is taken from there. True if it was there.
-    fn take_from_others(&mut self, kind: Kind, seen: &Seen, key: &FleetKey) -> bool {
-        let held = |entry: &Entry| entry.children.iter().any(|child| child.is(kind, seen.name()));
-        if self.fleets.get(key).is_some_and(held) {
-            return false;
+    /// What had its label changed is held under its old fleet: it is taken from there. Returns that fleet.
+    fn take_from_others(
+        &mut self,
+        source: Source,
+        key: &FleetKey,
+        known: impl Fn(&Entry) -> bool,
+        take: impl FnMut(&mut Entry) -> bool,
+    ) -> Option<FleetKey> {
+        if self.fleets.get(key).is_some_and(known) {
+            return None;
         }
-        let uid = seen.uid();
-        self.find(seen.namespace(), |entry| entry.remove_child(kind, uid)).is_some()
+        let left = self.find(&key.namespace, take)?;
+        self.removed(source, &left);
+        Some(left)
     }
 }
 
@@ -328,11 +349,11 @@ mod tests {
     #[test]
     fn an_answer_to_our_write_outlives_older_events() {
         let store = Store::default();
-        assert_eq!(store.put_child(KIND, &child("a", "u", "9", &json!({ "x": "1" }))), Some(key("a")));
-        assert_eq!(store.put_child(KIND, &child("a", "u", "12", &json!({ "x": "2" }))), Some(key("a")));
+        assert_eq!(store.put_child(KIND, &child("a", "u", "9", &json!({ "x": "1" }))), [key("a")]);
+        assert_eq!(store.put_child(KIND, &child("a", "u", "12", &json!({ "x": "2" }))), [key("a")]);
         // The watch comes along: what we have is newer, then the same. 9 is before 12, though not as text.
-        assert_eq!(store.put_child(KIND, &child("a", "u", "9", &json!({ "x": "1" }))), None);
-        assert_eq!(store.put_child(KIND, &child("a", "u", "12", &json!({ "x": "2" }))), None);
+        assert_eq!(store.put_child(KIND, &child("a", "u", "9", &json!({ "x": "1" }))), []);
+        assert_eq!(store.put_child(KIND, &child("a", "u", "12", &json!({ "x": "2" }))), []);
         assert_eq!(version(&store).as_deref(), Some("12"));
     }
 
@@ -340,7 +361,7 @@ mod tests {
     fn a_change_that_no_plan_could_see_wakes_nobody_but_is_kept() {
         let store = Store::default();
         store.put_child(KIND, &child("a", "u", "1", &json!({ "x": "1" })));
-        assert_eq!(store.put_child(KIND, &child("a", "u", "2", &json!({ "x": "1" }))), None);
+        assert_eq!(store.put_child(KIND, &child("a", "u", "2", &json!({ "x": "1" }))), []);
         assert_eq!(version(&store).as_deref(), Some("2"), "a later write is fenced by the newest version");
     }
 
@@ -356,12 +377,59 @@ mod tests {
     }
 
     #[test]
-    fn a_relabelled_child_is_held_once() {
+    fn what_is_relabelled_is_held_once_and_wakes_the_fleet_that_it_left() {
         let store = Store::default();
         store.put_child(KIND, &child("a", "u", "1", &json!({})));
-        assert_eq!(store.put_child(KIND, &child("b", "u", "2", &json!({}))), Some(key("b")));
+        assert_eq!(store.put_child(KIND, &child("b", "u", "2", &json!({}))), [key("a"), key("b")]);
         assert_eq!(version(&store), None);
         assert_eq!(store.counts()[&Source::Children(KIND)], 1);
+
+        store.put_pod(&child("a", "p", "1", &json!({})));
+        assert_eq!(store.put_pod(&child("b", "p", "2", &json!({}))), [key("a"), key("b")]);
+        assert_eq!(store.counts()[&Source::Pods], 1);
+        assert!(!store.lock().fleets.contains_key(&key("a")), "nothing is left of it there");
+    }
+
+    #[test]
+    fn a_new_list_is_believed_however_old_its_versions_are() {
+        let store = Store::default();
+        let source = Source::Children(KIND);
+        store.begin(source, None);
+        store.begin(Source::Fleets, None);
+        store.put_fleet(fleet("f", "90"));
+        store.put_child(KIND, &child("a", "u", "90", &json!({ "x": "new" })));
+        // Restored from a backup.
+        store.begin(source, None);
+        store.begin(Source::Fleets, None);
+        assert_eq!(store.put_fleet(fleet("f", "40")), Some(key("a")));
+        assert_eq!(store.put_fleet(fleet("f", "40")), None);
+        assert_eq!(store.put_child(KIND, &child("a", "u", "40", &json!({ "x": "old" }))), [key("a")]);
+        assert_eq!(version(&store).as_deref(), Some("40"));
+        // An answer that came after this list began is newer than what the list still brings.
+        store.begin(source, None);
+        store.put_child(KIND, &child("a", "u", "60", &json!({ "x": "ours" })));
+        assert_eq!(store.put_child(KIND, &child("a", "u", "40", &json!({ "x": "old" }))), []);
+        assert_eq!(version(&store).as_deref(), Some("60"));
+        // A list that brings the same wakes nobody.
+        store.begin(Source::Fleets, None);
+        assert_eq!(store.put_fleet(fleet("f", "40")), None);
+    }
+
+    #[test]
+    fn what_a_fleet_could_not_write_goes_with_it() {
+        let store = Store::default();
+        let taken = Obstacle { reason: crate::api::condition::Reason::NameTaken, message: "taken".to_owned() };
+        store.begin(Source::Fleets, None);
+        store.put_fleet(fleet("f", "1"));
+        store.put_child(KIND, &child("a", "u", "1", &json!({})));
+        store.set_obstacles(&key("a"), vec![taken.clone()]);
+        store.begin(Source::Fleets, None);
+        assert_eq!(store.settle(Source::Fleets, None), [key("a")]);
+        store.put_fleet(fleet("g", "5"));
+        assert_eq!(store.snapshot(&key("a")).unwrap().obstacles, []);
+        store.set_obstacles(&key("a"), vec![taken]);
+        store.put_fleet(fleet("h", "6"));
+        assert_eq!(store.snapshot(&key("a")).unwrap().obstacles, [], "another fleet of the name");
     }
 
     #[test]

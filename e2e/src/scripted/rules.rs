@@ -21,6 +21,8 @@ pub struct Rules {
     pub foreign: BTreeSet<Key>,
     /// Whether volumes may be removed.
     pub volume_may_go: bool,
+    /// Whether the past came back: what the operator knows is then mixed for a while, and so is what it does.
+    pub restored: bool,
     /// What was broken.
     pub broken: Vec<String>,
     /// Pods that were ever created.
@@ -37,8 +39,10 @@ impl Rules {
         }
         broken.extend(self.foreign_touched(change));
         broken.extend(self.volume_removed(change));
-        broken.extend(selector_moved(state, change));
-        broken.extend(serving_stopped(state, change));
+        if !self.restored {
+            broken.extend(selector_moved(state, change));
+            broken.extend(serving_stopped(state, change));
+        }
         for text in broken {
             self.broken.push(format!("{} s, {}: {text}", change.second, change.actor));
         }

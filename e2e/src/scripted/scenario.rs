@@ -92,6 +92,10 @@ pub static SCENARIOS: [Scenario; 24] = [
     scenario("edit on memory while its record is lost", &[create_memory], &[(0, log_debug), (2, lose_record)]),
 ];
 
+/// Everything goes back to how it was before a change. Not among the others, because for a moment no order of steps is
+/// right: one watch after the other lists anew, so what is known is partly of before and partly of after.
+pub static RESTORE: Scenario = scenario("restore from a backup", &[create_memory, back_up, log_debug], &[(0, restore)]);
+
 fn user() -> Writer {
     Writer { manager: "kubectl".to_owned(), force: true, status: false }
 }
@@ -173,6 +177,14 @@ fn confirm_delete(state: &mut State) {
 
 fn delete(state: &mut State) {
     state.delete("kubectl", &fleet());
+}
+
+fn back_up(state: &mut State) {
+    state.back_up();
+}
+
+fn restore(state: &mut State) {
+    state.restore();
 }
 
 /// Deletes the record of what clients get.

@@ -87,6 +87,8 @@ pub struct State {
     pub changes: Vec<Change>,
     /// Watches that ask for anything older than this must list anew.
     pub compacted: u64,
+    /// Objects as they were when they were saved.
+    backup: Option<BTreeMap<Key, Arc<Value>>>,
     /// Set while watches do not see what happens.
     pub blind: Option<Blindness>,
     /// What must hold at every step.
@@ -108,6 +110,7 @@ impl Default for Store {
             objects: BTreeMap::new(),
             changes: Vec::new(),
             compacted: 0,
+            backup: None,
             blind: None,
             rules: Rules::default(),
             announce: watch::channel(0).0,
@@ -255,6 +258,22 @@ impl State {
     pub fn compact(&mut self) {
         self.compacted = self.version;
         self.announce.send_replace(self.version);
+    }
+
+    /// Saves what there is.
+    pub fn back_up(&mut self) {
+        self.backup = Some(self.objects.clone());
+    }
+
+    /// Goes back to what was saved, as a server on a store that was restored from a snapshot: objects have the versions
+    /// that they had then, new ones are far above all that were ever given, and watches list anew.
+    pub fn restore(&mut self) {
+        if let Some(objects) = self.backup.clone() {
+            self.objects = objects;
+            self.rules.restored = true;
+            self.version += 1_000_000;
+            self.compact();
+        }
     }
 
     /// Changes that watches of a kind may see: all of them, or those before a blindness began.
