@@ -86,7 +86,8 @@ fn beside(world: &World<'_>, target: &str) -> Decision {
         // Whom clients leave in this very step goes on until they have left, even without any delay.
         let leaving = move_now && world.stable == Some(name);
         let was_serving = leaving || (draining && serves_target);
-        if was_serving && running > 0 {
+        // A fleet that shall stop has nobody to wait for.
+        if was_serving && running > 0 && world.replicas > 0 {
             scale.insert(name.to_owned(), running);
             kept_old = true;
         }
@@ -289,6 +290,14 @@ mod tests {
         let decision = decide(&World { must_wait_for_slot: true, ..world(Some("a"), &deployments, &[]) });
         assert_eq!((decision.serve.as_str(), scale(&decision)), ("a", vec![("a", 1)]));
         assert_eq!(decision.rollout.map(|rollout| rollout.waiting_for.reason), Some(WaitingReason::RolloutSlot));
+    }
+
+    #[test]
+    fn a_fleet_that_shall_stop_keeps_no_old_pods_for_the_delay() {
+        let deployments = [("a", deployment(1, 1)), ("b", deployment(1, 1))];
+        let stopping = World { replicas: 0, moved_at: Some(at(0)), now: at(1), ..world(Some("b"), &deployments, &[]) };
+        let decision = decide(&stopping);
+        assert_eq!((scale(&decision), &decision.rollout, decision.again_at), (vec![("b", 0)], &None, None));
     }
 
     #[test]
