@@ -49,9 +49,11 @@
 //!    reported as `NameTaken`. Pruning goes by owner uid and resourceVersion. Volumes are deleted with a fleet only when
 //!    the spec says so *and* an annotation confirms it; then the volume gets an owner reference and garbage collection
 //!    does it, so there is no finalizer that could hang.
-//! 7. **A deposed leader changes nothing.** Leadership is checked on the monotonic clock before every write, and
-//!    moving clients, scaling down and pruning carry the resourceVersion they were planned on. Starting on a volume
-//!    carries a list of pods instead, asked for just before: the one transition that a version does not fence.
+//! 7. **A deposed leader changes nothing.** Leadership is checked on the monotonic clock before every write, and a write
+//!    that is still on its way when the permit ends is called back; the lease itself lasts some seconds longer. Moving
+//!    clients, scaling down, pruning and starting on a volume carry the resourceVersion they were planned on, so two
+//!    leaders never both take the same step. A start also asks for a list of pods just before, because a version of one
+//!    Deployment says nothing about another's pods.
 //! 8. **Errors are enums**, one per step, with the object in the variant. A malformed object never stops the others.
 //!
 //! # Decisions that differ from common practice, and why

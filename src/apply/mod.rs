@@ -306,7 +306,7 @@ impl Applier {
 
     /// What must hold besides, asked right before the write.
     async fn check(&self, key: &FleetKey, object: &Object) -> Result<(), Setback> {
-        let Precondition::NoPodsOutside { revision } = &object.precondition else { return Ok(()) };
+        let Precondition::NoPodsOutside { revision, .. } = &object.precondition else { return Ok(()) };
         let labels = format!("{FLEET_LABEL}={}", key.name);
         let Pods { items } = self.writer.list(Source::Pods, &key.namespace, &labels).await?.read()?;
         let outside = items.iter().flatten().filter_map(Seen::pod).find(|pod| pod.revision != *revision);
@@ -324,8 +324,8 @@ impl Applier {
     ) -> Result<bool, Setback> {
         let mut body = object.body.clone();
         body["metadata"][guard.0] = guard.1.into();
-        if let Precondition::Unchanged { resource_version } = &object.precondition {
-            body["metadata"]["resourceVersion"] = resource_version.as_str().into();
+        if let Some(version) = object.precondition.resource_version() {
+            body["metadata"]["resourceVersion"] = version.into();
         }
         let source = Source::Children(object.kind);
         let answer = self.writer.apply(source, &key.namespace, &object.name, &body, false).await?;

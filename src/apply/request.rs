@@ -139,7 +139,13 @@ impl Writer {
         if !self.leadership.still_ours() {
             return Err(Setback::Deposed);
         }
-        self.send(request).await
+        // What is still on its way when the permit ends is called back: a slow connection must not deliver it to a
+        // server that hears another leader by then. The lease lasts longer than the permit, for what left already.
+        tokio::select! {
+            biased;
+            () = self.leadership.ended() => Err(Setback::Deposed),
+            answer = self.send(request) => answer,
+        }
     }
 
     async fn send(
@@ -240,6 +246,34 @@ mod tests {
         assert_eq!(quota("9"), quota("10"), "what others use is no news");
         assert!(matches!(setback(409, None, b"{}"), Setback::Conflict(_)));
         assert!(matches!(setback(500, None, b"{}"), Setback::Failing { .. }));
+    }
+
+    /// Sends a write that is never answered. Returns how long it was waited for, and why no longer.
+    async fn unanswered(leadership: &Leadership) -> (Duration, Setback) {
+        let silent = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+        let (service, mut requests) = silent;
+        requests.allow(1);
+        let writer = Writer { client: Client::new(service, "default"), leadership: leadership.clone() };
+        let began = tokio::time::Instant::now();
+        let body = serde_json::json!({});
+        let source = Source::Children(crate::plan::object::Kind::Service);
+        let setback = writer.apply(source, "ns", "a", &body, false).await.unwrap_err();
+        drop(requests);
+        (began.elapsed(), setback)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_write_outlives_the_permit() {
+        let seconds = |count| tokio::time::Instant::now() + Duration::from_secs(count);
+        let leadership = Leadership::lasting(seconds(8));
+        assert_eq!(unanswered(&leadership).await, (Duration::from_secs(8), Setback::Deposed));
+        let renewed = Leadership::lasting(seconds(8));
+        let renewal = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            renewed.renew(seconds(60));
+        };
+        let ((waited, setback), ()) = tokio::join!(unanswered(&renewed), renewal);
+        assert!(waited == LONGEST && matches!(setback, Setback::Failing { .. }), "{waited:?} {setback:?}");
     }
 
     #[test]

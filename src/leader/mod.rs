@@ -54,6 +54,18 @@ impl Leadership {
         Self { until: Arc::new(Mutex::new(Permit::Always)) }
     }
 
+    /// Until an instant, unless it is renewed.
+    #[cfg(test)]
+    pub(crate) fn lasting(until: Instant) -> Self {
+        Self { until: Arc::new(Mutex::new(Permit::Until(until))) }
+    }
+
+    /// Renews it.
+    #[cfg(test)]
+    pub(crate) fn renew(&self, until: Instant) {
+        self.set(Permit::Until(until));
+    }
+
     /// Of a replica that has not won.
     pub fn none() -> Self {
         Self { until: Arc::new(Mutex::new(Permit::Never)) }
@@ -63,13 +75,28 @@ impl Leadership {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = permit;
     }
 
+    fn permit(&self) -> Permit {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether we may write at this moment. Asked right before each write: a process that was stopped and continued
     /// finds out here.
     pub fn still_ours(&self) -> bool {
-        match *self.until.lock().unwrap_or_else(PoisonError::into_inner) {
+        match self.permit() {
             Permit::Always => true,
             Permit::Until(until) => Instant::now() < until,
             Permit::Never => false,
+        }
+    }
+
+    /// Waits until we may not write any more. A renewal meanwhile makes the wait longer.
+    pub async fn ended(&self) {
+        loop {
+            match self.permit() {
+                Permit::Always => std::future::pending().await,
+                Permit::Until(until) if Instant::now() < until => sleep_until(until).await,
+                Permit::Until(_) | Permit::Never => return,
+            }
         }
     }
 }

@@ -73,7 +73,8 @@ fn deployment_fence(children: &Children, name: &str, replicas: i32, decision: &D
     let child = children.get(&(Kind::Deployment, name.to_owned()));
     let running = deployment_of(children, name).map_or(0, |view| view.replicas);
     if decision.alone && replicas > 0 {
-        return Precondition::NoPodsOutside { revision: name.to_owned() };
+        let resource_version = child.map(|child| child.resource_version.clone());
+        return Precondition::NoPodsOutside { revision: name.to_owned(), resource_version };
     }
     match child {
         Some(child) if replicas == 0 && running > 0 => unchanged(child),

@@ -148,8 +148,9 @@ impl World {
                     return Ok(false);
                 }
             }
-            Precondition::NoPodsOutside { revision } => {
-                if self.pods.iter().any(|pod| pod.revision != *revision) {
+            Precondition::NoPodsOutside { revision, resource_version } => {
+                let held = self.children.get(&key).map(|held| &held.resource_version);
+                if resource_version.as_ref() != held || self.pods.iter().any(|pod| pod.revision != *revision) {
                     return Ok(false);
                 }
             }

@@ -207,7 +207,20 @@ pub enum Precondition {
     NoPodsOutside {
         /// The revision that is to start.
         revision: String,
+        /// `metadata.resourceVersion` of its Deployment if there is one: it must still be the one that was planned on.
+        resource_version: Option<String>,
     },
+}
+
+impl Precondition {
+    /// The version that the live object must still have.
+    pub fn resource_version(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Unchanged { resource_version } => Some(resource_version),
+            Self::NoPodsOutside { resource_version, .. } => resource_version.as_deref(),
+        }
+    }
 }
 
 /// One desired object, ready to be compared and sent.
