@@ -50,6 +50,8 @@ pub struct Applied {
     pub setback: Option<Setback>,
     /// Whether something that pods need is refused and missing.
     unmade: bool,
+    /// Revisions whose record is refused and missing.
+    unrecorded: Vec<String>,
 }
 
 /// Whose objects are applied.
@@ -64,6 +66,12 @@ pub struct Fleet<'a> {
 }
 
 impl Applied {
+    /// Nothing is made from a record that is not there: a revision without its record cannot be told from a second
+    /// writer.
+    fn lacks_record(&self, object: &Object) -> bool {
+        matches!(object.kind, Kind::ConfigMap | Kind::Deployment) && self.unrecorded.contains(&object.name)
+    }
+
     fn add(&mut self, written: Result<Outcome, Setback>) {
         match written {
             Ok(Outcome { wrote, news }) => {
@@ -140,8 +148,12 @@ impl Applier {
     async fn write_stages(&self, fleet: Fleet<'_>, objects: &[Object], applied: &mut Applied) {
         let Fleet { key, uid, .. } = fleet;
         for stage in Stage::ALL {
-            let due: Vec<&Object> =
-                objects.iter().filter(|one| Stage::of(one.kind) == stage && !self.at_rest(key, uid, one)).collect();
+            let due: Vec<&Object> = objects
+                .iter()
+                .filter(|one| {
+                    Stage::of(one.kind) == stage && !applied.lacks_record(one) && !self.at_rest(key, uid, one)
+                })
+                .collect();
             if let Err(setback) = self.confirm(fleet, &due).await {
                 applied.add(Err(setback));
                 return;
@@ -155,9 +167,8 @@ impl Applier {
                 }
             }
             // What comes later relies on what came before. A refusal is told and goes on: one refused object should
-            // not keep the others from being repaired. Only nothing is made from a record that is not there, because
-            // a revision without its record cannot be told from a second writer.
-            if applied.setback.is_some() || (stage == Stage::Record && !applied.obstacles.is_empty()) {
+            // not keep the others from being repaired.
+            if applied.setback.is_some() {
                 return;
             }
         }
@@ -181,9 +192,15 @@ impl Applier {
     }
 
     fn note(&self, fleet: Fleet<'_>, object: &Object, written: Result<Outcome, Setback>, applied: &mut Applied) {
-        let needed = matches!(object.kind, Kind::ConfigMap | Kind::PersistentVolumeClaim | Kind::Deployment);
+        let needed = matches!(
+            object.kind,
+            Kind::ControllerRevision | Kind::ConfigMap | Kind::PersistentVolumeClaim | Kind::Deployment
+        );
         if needed && matches!(written, Err(Setback::Refused(_))) && !self.is_there(fleet, object) {
             applied.unmade = true;
+            if object.kind == Kind::ControllerRevision {
+                applied.unrecorded.push(object.name.clone());
+            }
         }
         applied.add(written);
     }
