@@ -1,6 +1,7 @@
 //! Makes the cluster as a plan says: compares each object with what is held of it, writes those that differ, in stages,
 //! and removes what is left over once all is written. Decides nothing.
 
+mod refusal;
 pub mod request;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::{
         object::{FLEET_LABEL, Kind, Object, Precondition},
     },
 };
+use refusal::{naming, taken};
 use request::{Setback, Writer};
 
 /// What an apply needs.
@@ -397,25 +399,5 @@ impl Applier {
     }
 }
 
-/// A name that is not ours to use. `left_over`: it belongs to a fleet of the same name that was deleted before.
-fn taken(object: &Object, left_over: bool) -> Obstacle {
-    let (kind, name) = (object.kind.as_str(), &object.name);
-    if left_over {
-        let message = format!("{kind} {name} belongs to an earlier fleet of this name and is waited for to be removed");
-        return Obstacle { reason: Reason::Progressing, message };
-    }
-    let message =
-        format!("{kind} {name} exists and is not this fleet's: rename or remove it, or give the fleet another name");
-    Obstacle { reason: Reason::NameTaken, message }
-}
-
-/// An obstacle's message tells which object it is about.
-fn naming(object: &Object, setback: Setback) -> Setback {
-    if let Setback::Refused(Obstacle { reason, message }) = &setback
-        && !matches!(reason, Reason::NameTaken | Reason::Progressing)
-    {
-        let message = format!("{} {}: {message}", object.kind.as_str(), object.name);
-        return Setback::Refused(Obstacle { reason: *reason, message });
-    }
-    setback
-}
+#[cfg(test)]
+mod tests;
