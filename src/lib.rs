@@ -37,7 +37,8 @@
 //! 3. **A revision is a text.** What pods are made of is rendered once and stored in a `ControllerRevision`; its
 //!    Deployment and ConfigMap are made from that text alone. Its name is a digest of what the *user* said, so another
 //!    default or a label added by a newer operator restarts no pod, and going back is exact. Raising
-//!    `engine::contract::ENGINE_CONTRACT` is the one way to roll fleets on purpose, a bounded number at a time. A revision
+//!    `engine::contract::ENGINE_CONTRACT` is the one way to roll fleets on purpose, a handful at a time, and no more
+//!    once a handful does not get on (`controller::slots` has the rule and its reasons). A revision
 //!    whose text somebody deleted is not rendered again from guesses: what is left of it is not touched until clients
 //!    have moved on.
 //! 4. **One writer is one writer.** On disk storage no pod of one revision is created before every pod of the other is

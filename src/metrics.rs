@@ -85,6 +85,7 @@ pub struct Metrics {
     watch_failures: Family<ResourceLabel, Counter>,
     objects: Family<ResourceLabel, Gauge>,
     fleets: Family<StateLabel, Gauge>,
+    contract_changes: Family<StateLabel, Gauge>,
     queue_depth: Gauge,
     leader: Gauge,
     lost_events: Counter,
@@ -103,6 +104,7 @@ impl Default for Metrics {
             watch_failures: Family::default(),
             objects: Family::default(),
             fleets: Family::default(),
+            contract_changes: Family::default(),
             queue_depth: Gauge::default(),
             leader: Gauge::default(),
             lost_events: Counter::default(),
@@ -129,6 +131,9 @@ impl Metrics {
         registry.register("watch_failures", "Errors of watches, by resource", self.watch_failures.clone());
         registry.register("cached_objects", "Objects held in memory, by resource", self.objects.clone());
         registry.register("fleets", "Fleets by state, as the leader sees them", self.fleets.clone());
+        let help =
+            "Fleets that this operator version changes by itself: changing, stalled (each keeps a place) and waiting";
+        registry.register("contract_changes", help, self.contract_changes.clone());
         registry.register("queue_depth", "Fleets that wait to be looked at", self.queue_depth.clone());
         registry.register("leader", "1 while this process may write", self.leader.clone());
         registry.register(
@@ -188,6 +193,11 @@ impl Metrics {
     /// How many fleets are in a state.
     pub fn set_fleets(&self, state: &'static str, count: i64) {
         self.fleets.get_or_create(&StateLabel { state }).set(count);
+    }
+
+    /// How many fleets are in a state of a change that only this operator version asks for.
+    pub fn set_contract_changes(&self, state: &'static str, count: usize) {
+        self.contract_changes.get_or_create(&StateLabel { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How many fleets wait.

@@ -18,8 +18,6 @@ use crate::{
 pub struct Circumstances {
     /// The instant of the snapshot.
     pub now: Timestamp,
-    /// Whether this fleet may start a change that only a new operator asks for.
-    pub contract_slot: bool,
     /// What was found out about the CA bundle.
     pub ca_bundle_found: Option<bool>,
     /// Settings of the installation.
@@ -32,7 +30,7 @@ pub fn observe(fleet: Arc<GoProxy>, snapshot: Snapshot, around: Circumstances) -
     // An object that is not ours is as if it were absent: the plan asks for ours, and apply finds the name taken.
     let ours = snapshot.children.into_iter().filter(|child| is_ours(child, &uid));
     let children: Children = ours.map(|child| ((child.kind, child.name.to_string()), unpack(child))).collect();
-    let Circumstances { now, contract_slot, ca_bundle_found, settings } = around;
+    let Circumstances { now, ca_bundle_found, settings } = around;
     Observed {
         fleet,
         now,
@@ -40,7 +38,7 @@ pub fn observe(fleet: Arc<GoProxy>, snapshot: Snapshot, around: Circumstances) -
         pods: snapshot.pods,
         ca_bundle_found,
         obstacles: snapshot.obstacles,
-        contract_slot,
+        contract_slot: false,
         settings,
     }
 }

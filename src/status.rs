@@ -115,7 +115,9 @@ const fn waiting_text(reason: WaitingReason) -> &'static str {
         WaitingReason::NextAvailable => "waiting for the next revision's pods to become available",
         WaitingReason::OldPodsGone => "waiting for the old revision's pods to end: its storage has one writer",
         WaitingReason::ScaleDownDelay => "clients have moved; the old revision is kept for spec.rollout.scaleDownDelay",
-        WaitingReason::RolloutSlot => "waiting for other fleets that change for the same operator upgrade",
+        WaitingReason::RolloutSlot => {
+            "waiting for other fleets that change for the same operator upgrade; one that is Stalled keeps its place"
+        }
     }
 }
 

@@ -22,14 +22,14 @@ use tracing::Instrument;
 use crate::{
     api::{
         go_proxy::GoProxy,
-        status::{GoProxyStatus, WaitingReason},
+        status::{GoProxyStatus, RegionState, WaitingReason},
     },
     apply::{Applied, Applier, Fleet, request::Setback},
     cache::{FleetKey, Source, decode::SeenFleet, store::Snapshot},
     events::Events,
     metrics::{Metrics, Outcome, WriteResult, Written},
     observe::{Circumstances, ca_bundle_found, observe},
-    plan::{Observed, Plan, plan, report::Verdict, validate::Settings},
+    plan::{ContractChange, Observed, Plan, plan, report::Verdict, validate::Settings},
     status::status,
 };
 use queue::{Next, Queue};
@@ -63,8 +63,8 @@ pub struct Context {
 impl Context {
     /// With nothing known about any fleet yet.
     pub fn new(applier: Applier, queue: Arc<Queue>, events: Events, settings: Arc<Settings>, clock: Clock) -> Self {
-        let states = States::new(applier.metrics.clone());
-        Self { applier, queue, events, settings, clock, slots: Slots::default(), states, doubted: Mutex::default() }
+        let (slots, states) = (Slots::new(applier.metrics.clone()), States::new(applier.metrics.clone()));
+        Self { applier, queue, events, settings, clock, slots, states, doubted: Mutex::default() }
     }
 
     fn metrics(&self) -> &Metrics {
@@ -90,9 +90,9 @@ impl Context {
             Ok(fleet) => fleet.clone(),
             Err(error) => return self.undecodable(key, &snapshot, error),
         };
-        let around = self.circumstances(key, &fleet).await; // at most one request
+        let around = self.circumstances(&fleet).await; // at most one request
         let observed = observe(fleet.clone(), snapshot, around); // in memory
-        let planned = plan(&observed); // pure
+        let (observed, planned) = self.plan(key, observed); // pure
         let applied = self.applier.apply(self.whose(key, &fleet), &planned.targets).await; // requests
         let planned = self.learn(key, observed, planned, &applied); // pure
         let next = status(&fleet, &planned.report, (self.clock)()); // pure
@@ -109,11 +109,23 @@ impl Context {
         self.close(key, &fleet, &planned, &applied, told)
     }
 
+    /// Plans, and plans again if the fleet gets a place among those that change for another operator version.
+    fn plan(&self, key: &FleetKey, observed: Observed) -> (Observed, Plan) {
+        let planned = plan(&observed);
+        let sound = planned.report.state == RegionState::Healthy && planned.report.trouble.is_none();
+        let may = self.slots.ask(key, planned.contract_change, sound, || self.applier.store.fleets());
+        if !may || planned.contract_change != Some(ContractChange::Due) {
+            return (observed, planned);
+        }
+        let observed = Observed { contract_slot: true, ..observed };
+        let planned = plan(&observed);
+        (observed, planned)
+    }
+
     /// What a plan needs to know beside the objects.
-    async fn circumstances(&self, key: &FleetKey, fleet: &GoProxy) -> Circumstances {
+    async fn circumstances(&self, fleet: &GoProxy) -> Circumstances {
         Circumstances {
             now: (self.clock)(),
-            contract_slot: self.slots.ask(key),
             ca_bundle_found: ca_bundle_found(&self.applier.writer.client, fleet).await,
             settings: self.settings.clone(),
         }
@@ -167,7 +179,9 @@ impl Context {
         told: Result<bool, Setback>,
     ) -> (Outcome, Next) {
         let waiting = planned.report.rollout.as_ref().map(|rollout| rollout.waiting_for.reason);
-        self.slots.set(key, waiting.is_some_and(|reason| reason != WaitingReason::RolloutSlot));
+        if planned.contract_change == Some(ContractChange::Begun) {
+            self.slots.tell(key, planned.report.trouble.as_ref().map(|trouble| trouble.reason));
+        }
         self.states.set(key, planned.report.state);
         if applied.news {
             // What was written is known now; whether it was the last step, the next look tells.
@@ -235,7 +249,7 @@ impl Context {
     }
 
     fn forget(&self, key: &FleetKey) -> (Outcome, Next) {
-        self.slots.set(key, false);
+        self.slots.leave(key);
         self.doubt(key, false);
         self.states.forget(key);
         (Outcome::Gone, Next::Wait)
@@ -244,6 +258,7 @@ impl Context {
     /// One object that cannot be read is told of and left alone; all others go on.
     fn undecodable(&self, key: &FleetKey, snapshot: &Snapshot, error: &str) -> (Outcome, Next) {
         tracing::warn!(error, "this fleet cannot be read; it is left as it is");
+        self.slots.leave(key);
         let reference = ObjectReference {
             api_version: Some(GoProxy::api_version(&()).into_owned()),
             kind: Some(GoProxy::kind(&()).into_owned()),

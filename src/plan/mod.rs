@@ -50,8 +50,10 @@ pub fn plan(observed: &Observed) -> Plan {
         .filter(|name| stored.contains_key(*name) || has_pods(&observed.children, name))
         .or_else(|| able_to_serve(observed, &stored, &wanted.name));
     let from = stable.and_then(|name| stored.get(name));
-    let must_wait_for_slot =
-        !observed.contract_slot && from.is_some_and(|from| revision::only_contract_differs(from, &wanted.stored));
+    let contract_change = from
+        .filter(|from| revision::only_contract_differs(from, &wanted.stored))
+        .map(|_| contract_change(observed, stable, &wanted.name, &stored));
+    let must_wait_for_slot = !observed.contract_slot && contract_change == Some(ContractChange::Due);
     let decision = rollout::decide(&World {
         wanted: &wanted.name,
         stable,
@@ -71,7 +73,8 @@ pub fn plan(observed: &Observed) -> Plan {
     let transition = transition(observed, stable, &wanted, &decision);
     let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
-    Plan { targets: vec![TargetPlan { target, objects, prune }], transition, report, again_at: decision.again_at }
+    let targets = vec![TargetPlan { target, objects, prune }];
+    Plan { targets, transition, report, contract_change, again_at: decision.again_at }
 }
 
 /// A plan that touches nothing: it only reports what runs.
@@ -79,7 +82,7 @@ fn hands_off(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>
     let name = observed.fleet.metadata.name.clone().unwrap_or_default();
     let serving = served_by(&observed.children, &name).0.unwrap_or_default().to_owned();
     let report = report(observed, stored, None, &serving, verdict);
-    Plan { targets: Vec::new(), transition: None, report, again_at: None }
+    Plan { targets: Vec::new(), transition: None, report, contract_change: None, again_at: None }
 }
 
 /// The revision that the client Service leads to, and since when.
@@ -99,6 +102,23 @@ fn able_to_serve<'a>(
     let able = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 && view.available > 0);
     let numbered = able.filter_map(|(name, _)| Some((name == wanted, stored.get(name)?.number, name)));
     numbered.max().map(|(_, _, name)| name)
+}
+
+/// Where a change is that only another operator version asks for. One that began goes on: the next revision has pods, or
+/// the old one was ended for it.
+fn contract_change(
+    observed: &Observed,
+    stable: Option<&str>,
+    wanted: &str,
+    stored: &BTreeMap<String, Arc<StoredRevision>>,
+) -> ContractChange {
+    let children = &observed.children;
+    let ended = observed.fleet.spec.replicas > 0 && !stable.is_some_and(|stable| has_pods(children, stable));
+    if has_pods(children, wanted) || (ended && stored.contains_key(wanted)) {
+        ContractChange::Begun
+    } else {
+        ContractChange::Due
+    }
 }
 
 /// Whether pods are asked of a revision's Deployment.
@@ -330,6 +350,15 @@ pub enum Transition {
     },
 }
 
+/// A change that nobody but another operator version asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContractChange {
+    /// It did not begin.
+    Due,
+    /// It did.
+    Begun,
+}
+
 /// The decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -339,6 +368,8 @@ pub struct Plan {
     pub transition: Option<Transition>,
     /// What was found, for the status.
     pub report: Report,
+    /// Where the fleet is in a change that only another operator version asks for.
+    pub contract_change: Option<ContractChange>,
     /// When to look again even if nothing is heard.
     pub again_at: Option<Timestamp>,
 }
@@ -429,6 +460,38 @@ mod tests {
         let target = &plan.targets[0];
         let written = target.objects.iter().filter(|one| one.name == name).map(|one| ("write", one.kind));
         written.chain(target.prune.iter().filter(|one| one.name == name).map(|one| ("prune", one.kind))).collect()
+    }
+
+    #[test]
+    fn a_change_for_another_operator_version_waits_for_its_turn_unless_it_began() {
+        let observed = |children, contract_slot| Observed { contract_slot, ..observed(3, children) };
+        let now = plan(&observed(Children::new(), false));
+        let name = now.report.stable.unwrap();
+        assert_eq!(now.contract_change, None, "a first revision waits for nobody");
+        let valid = validate(&observed(Children::new(), false).fleet, &observed(Children::new(), false).settings, None);
+        let rendered =
+            revision::wanted(&observed(Children::new(), false).fleet.spec, &valid.unwrap(), &BTreeMap::new());
+        let older = Arc::new(StoredRevision { contract: rendered.stored.contract - 1, ..(*rendered.stored).clone() });
+        let view =
+            DeploymentView { replicas: 1, observed: true, current: 1, ready: 1, available: 1, replica_failure: None };
+        let service = Detail::Service { revision: Some("corp-older".to_owned()), moved_at: None };
+        let mut children = Children::from([
+            ((Kind::ControllerRevision, "corp-older".to_owned()), child(Detail::Revision(older))),
+            ((Kind::Deployment, "corp-older".to_owned()), child(Detail::Deployment(view.clone()))),
+            ((Kind::Service, "corp".to_owned()), child(service)),
+        ]);
+        let waits = plan(&observed(children.clone(), false));
+        assert_eq!((waits.contract_change, replicas(&waits, &name)), (Some(ContractChange::Due), None));
+        let starts = plan(&observed(children.clone(), true));
+        assert_eq!((starts.contract_change, replicas(&starts, &name)), (Some(ContractChange::Due), Some(1)));
+
+        children.insert(
+            (Kind::Deployment, name.clone()),
+            child(Detail::Deployment(DeploymentView { available: 0, ..view })),
+        );
+        children.insert((Kind::ControllerRevision, name.clone()), child(Detail::Revision(rendered.stored)));
+        let goes_on = plan(&observed(children, false));
+        assert_eq!((goes_on.contract_change, replicas(&goes_on, &name)), (Some(ContractChange::Begun), Some(1)));
     }
 
     #[test]

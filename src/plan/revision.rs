@@ -112,9 +112,10 @@ fn render_template(fleet: &ValidFleet, name: &str) -> Value {
     template
 }
 
-/// Whether going from one revision to the other is only asked for by a newer operator, not by the user.
+/// Whether going from one revision to the other is only asked for by another operator version, newer or older, and not
+/// by the user.
 pub fn only_contract_differs(from: &StoredRevision, to: &StoredRevision) -> bool {
-    from.inputs == to.inputs && from.contract < to.contract
+    from.inputs == to.inputs && from.contract != to.contract
 }
 
 #[cfg(test)]
