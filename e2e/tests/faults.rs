@@ -38,6 +38,8 @@ fn what_was_wrong_once_stays_right() {
         // The old revision was stopped although the new one's Deployment was refused.
         ("from memory to disk", deployment, Fault::Forbidden),
         ("from memory to disk", deployment, Fault::ServerError),
+        // A removal that was not found made the operator forget what was still there.
+        ("edit on memory while its record is lost", ("delete deployments", "delete configmaps"), Fault::NotFound),
         // Children of a deleted fleet were made again and again until the watch told that it is gone.
         ("delete while it changes", record, Fault::StaleFleets),
     ];

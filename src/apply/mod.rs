@@ -390,10 +390,8 @@ impl Applier {
         match deleted {
             // The watch tells when it is gone.
             Ok(_) => Ok(Outcome { wrote: true, news: false }),
-            Err(Setback::NotFound(_)) => {
-                self.store.remove_child(*kind, &key.namespace, uid);
-                Ok(Outcome { wrote: false, news: true })
-            }
+            // That it is gone is believed when the watch tells it, because nothing would tell that it is not.
+            Err(Setback::NotFound(message)) => Err(Setback::Conflict(message)),
             Err(setback) => Err(setback),
         }
     }
