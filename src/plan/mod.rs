@@ -93,15 +93,17 @@ fn served_by<'a>(children: &'a Children, service: &str) -> (Option<&'a str>, Opt
     }
 }
 
-/// The revision with available pods: the wanted one if it is among them, else the newest.
+/// The revision with available pods: the wanted one if it is among them, else the newest. Fresh counts go before old ones.
 fn able_to_serve<'a>(
     observed: &'a Observed,
     stored: &BTreeMap<String, Arc<StoredRevision>>,
     wanted: &str,
 ) -> Option<&'a str> {
     let able = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 && view.available > 0);
-    let numbered = able.filter_map(|(name, _)| Some((name == wanted, stored.get(name)?.number, name)));
-    numbered.max().map(|(_, _, name)| name)
+    // What was counted before the newest spec was seen may be gone already.
+    let numbered =
+        able.filter_map(|(name, view)| Some((view.observed, name == wanted, stored.get(name)?.number, name)));
+    numbered.max().map(|(.., name)| name)
 }
 
 /// Where a change is that only another operator version asks for. One that began goes on: the next revision has pods, or
