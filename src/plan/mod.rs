@@ -5,6 +5,8 @@ mod assemble;
 #[cfg(test)]
 pub mod fixture;
 pub mod health;
+#[cfg(test)]
+mod model;
 pub mod object;
 pub mod report;
 pub mod revision;

@@ -1,0 +1,276 @@
+//! The operator's step: the real plan, on a snapshot of the small world made large.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::world::{Content, Fence, Id, Moved, Objects, Rev, Service, Spec};
+use crate::{
+    api::go_proxy::GoProxy,
+    plan::{
+        Child, Children, DeploymentView, Detail, Observed, Pod, StoredRevision,
+        object::{Fingerprint, Kind, Object, Precondition, controller_revision, deployment, service},
+        plan, revision,
+        validate::{Settings, ValidFleet, validate},
+    },
+};
+
+const UID: &str = "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001";
+
+/// What a plan may depend on. Copies of different age but the same content give the same plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    pub spec: Spec,
+    pub objects: Objects,
+    pub pods: [bool; 2],
+}
+
+/// A plan, as far as the small world goes: what differs from the snapshot, in the order in which it is applied.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Steps {
+    pub writes: Vec<(Id, Content, Fence)>,
+    /// Whether it asks to look again by itself.
+    pub again: bool,
+    /// Whether it takes a step of a change.
+    pub moves: bool,
+}
+
+/// Where the fleet keeps its modules, and how many revisions it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    pub disk: bool,
+    pub history: i32,
+}
+
+/// The real operator. What it decided once is remembered: the plan is pure.
+pub struct Operator {
+    settings: Arc<Settings>,
+    fleet: Fleet,
+    valid: ValidFleet,
+    names: [String; 2],
+    stored: [Arc<StoredRevision>; 2],
+    /// A child that is there although it is another owner's.
+    foreign: Option<Id>,
+    decided: Mutex<HashMap<Snapshot, Arc<Steps>>>,
+}
+
+/// The operator of a fleet that meets nothing foreign. Stories share it, and with it what was decided once.
+pub fn of(fleet: Fleet) -> Arc<Operator> {
+    static KNOWN: Mutex<Vec<Arc<Operator>>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap();
+    if let Some(operator) = known.iter().find(|one| one.fleet == fleet) {
+        return operator.clone();
+    }
+    known.push(Arc::new(Operator::new(fleet, None)));
+    known[known.len() - 1].clone()
+}
+
+impl Operator {
+    pub fn new(fleet: Fleet, foreign: Option<Id>) -> Self {
+        let settings = Arc::new(Settings {
+            engine_image_repository: "registry.example.com/athens".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+        });
+        let wanted = |rev| {
+            let asked = ask(fleet, Spec { wanted: rev, replicas: 1 });
+            let valid = validate(&asked, &settings, None).unwrap();
+            (revision::wanted(&asked.spec, &valid, &BTreeMap::new()), valid)
+        };
+        let ((first, valid), (second, _)) = (wanted(0), wanted(1));
+        let names = [first.name, second.name];
+        assert_ne!(names[0], names[1]);
+        let stored = [first.stored, second.stored];
+        Self { settings, fleet, valid, names, stored, foreign, decided: Mutex::default() }
+    }
+
+    pub fn steps(&self, snapshot: &Snapshot) -> Arc<Steps> {
+        if let Some(known) = self.decided.lock().unwrap().get(snapshot) {
+            return known.clone();
+        }
+        let steps = Arc::new(self.decide(snapshot));
+        self.decided.lock().unwrap().insert(*snapshot, steps.clone());
+        steps
+    }
+
+    /// How many different snapshots were planned on.
+    pub fn plans(&self) -> usize {
+        self.decided.lock().unwrap().len()
+    }
+
+    fn decide(&self, snapshot: &Snapshot) -> Steps {
+        let children = self.children(&snapshot.objects);
+        let pod = |rev: Rev| Pod { name: format!("pod-{rev}"), revision: self.names[rev].clone(), ..Pod::default() };
+        let decided = plan(&Observed {
+            fleet: Arc::new(ask(self.fleet, snapshot.spec)),
+            now: now(),
+            children: children.clone(),
+            pods: (0..2).filter(|rev| snapshot.pods[*rev]).map(pod).collect(),
+            ca_bundle_found: None,
+            obstacles: Vec::new(),
+            contract_slot: true,
+            settings: self.settings.clone(),
+        });
+        let [target] = decided.targets.as_slice() else { panic!("the spec is refused: {:?}", decided.report.verdict) };
+        let mut due: Vec<&Object> =
+            target.objects.iter().filter(|object| self.id(object.kind, &object.name).is_some()).collect();
+        // As `apply` does: in stages, and what stops something last among Deployments.
+        due.sort_by_key(|object| (object.kind, matches!(object.precondition, Precondition::Unchanged { .. })));
+        let differs = |object: &&Object| {
+            let held = children.get(&(object.kind, object.name.clone()));
+            held.is_none_or(|held| held.live != object.fingerprint || held.owner_uid.as_deref() != Some(UID))
+        };
+        let mut writes: Vec<_> = due.into_iter().filter(differs).map(|object| self.read(object)).collect();
+        let gone = target.prune.iter().map(|prune| {
+            let id = self.id(prune.kind, &prune.name).expect("only what is in the snapshot is pruned");
+            assert_eq!(prune.resource_version, version(id));
+            (id, Content::Nothing, Fence::Unchanged(true))
+        });
+        writes.extend(gone);
+        Steps { writes, again: decided.again_at.is_some(), moves: decided.transition.is_some() }
+    }
+
+    fn id(&self, kind: Kind, name: &str) -> Option<Id> {
+        let rev = self.names.iter().position(|known| known == name);
+        match kind {
+            Kind::ControllerRevision => rev.map(Id::Record),
+            Kind::Deployment => rev.map(Id::Deployment),
+            Kind::Service => Some(Id::Service),
+            Kind::ServiceAccount
+            | Kind::NetworkPolicy
+            | Kind::ConfigMap
+            | Kind::PersistentVolumeClaim
+            | Kind::PodDisruptionBudget
+            | Kind::HorizontalPodAutoscaler => None,
+        }
+    }
+
+    /// What an object of a plan says.
+    fn read(&self, object: &Object) -> (Id, Content, Fence) {
+        let id = self.id(object.kind, &object.name).expect("nothing else is asked about");
+        let small = |value: &serde_json::Value| u8::try_from(value.as_i64().unwrap()).unwrap();
+        let content = match id {
+            Id::Record(_) => Content::Record(small(&object.body["revision"])),
+            Id::Deployment(_) => Content::Replicas(small(&object.body["spec"]["replicas"])),
+            Id::Service => {
+                let leads = object.body["spec"]["selector"]["goproxy.rs/revision"].as_str().unwrap();
+                let moved = object.body["metadata"]["annotations"]["goproxy.rs/moved-at"].as_str();
+                Content::Service(Service {
+                    leads: self.names.iter().position(|name| name == leads).unwrap(),
+                    moved: moved.map_or(Moved::Never, |text| age(text.parse().unwrap())),
+                })
+            }
+        };
+        let fence = match &object.precondition {
+            Precondition::None => Fence::None,
+            Precondition::Unchanged { resource_version } => {
+                assert_eq!(*resource_version, version(id), "a fence is about the object itself");
+                Fence::Unchanged(true)
+            }
+            Precondition::NoPodsOutside { revision, resource_version } => {
+                assert_eq!(*revision, object.name, "what starts alone is what is written");
+                assert!(resource_version.as_ref().is_none_or(|held| *held == version(id)));
+                Fence::NoPodsOutside(resource_version.as_ref().map(|_| true))
+            }
+        };
+        (id, content, fence)
+    }
+
+    fn children(&self, objects: &Objects) -> Children {
+        let known = Id::ALL.into_iter().filter(|id| objects.has(*id) || self.foreign == Some(*id));
+        let claim = self.fleet.disk.then(|| ((Kind::PersistentVolumeClaim, self.valid.name.data()), volume()));
+        known.map(|id| self.child(id, objects)).chain(claim).collect()
+    }
+
+    /// The child as the cache would tell of it, with the digest of what a builder makes of its content.
+    fn child(&self, id: Id, objects: &Objects) -> ((Kind, String), Child) {
+        let (object, detail) = match id {
+            Id::Record(rev) => {
+                let number = i64::from(objects.records[rev].unwrap_or_default());
+                let stored = StoredRevision { number, ..(*self.stored[rev]).clone() };
+                let object = controller_revision::build(&self.valid, &self.names[rev], &stored);
+                (object, Detail::Revision(Arc::new(stored)))
+            }
+            Id::Deployment(rev) => {
+                let held = objects.deployments[rev].unwrap_or_default();
+                let replicas = i32::from(held.replicas);
+                let object = deployment::build(&self.valid, &self.names[rev], &self.stored[rev], replicas);
+                let available = i32::from(held.available);
+                let view = DeploymentView {
+                    replicas,
+                    observed: held.observed,
+                    current: i32::from(held.current),
+                    ready: available,
+                    available,
+                    replica_failure: None,
+                };
+                (object, Detail::Deployment(view))
+            }
+            Id::Service => {
+                let held = objects.service.unwrap_or(Service { leads: 0, moved: Moved::Never });
+                let (leads, moved_at) = (&self.names[held.leads], instant(held.moved));
+                let object = service::build(&self.valid, leads, moved_at);
+                (object, Detail::Service { revision: Some(leads.clone()), moved_at })
+            }
+        };
+        let owner = if self.foreign == Some(id) { "another" } else { UID };
+        let child = Child {
+            uid: format!("{id:?}"),
+            resource_version: version(id),
+            owner_uid: Some(owner.to_owned()),
+            live: object.fingerprint,
+            deleting: false,
+            detail,
+        };
+        ((object.kind, object.name), child)
+    }
+}
+
+/// The volume, which is there all the time.
+fn volume() -> Child {
+    Child {
+        uid: "volume".to_owned(),
+        resource_version: "1".to_owned(),
+        owner_uid: None,
+        live: Fingerprint::of(&json!({})),
+        deleting: false,
+        detail: Detail::Claim { phase: Some("Bound".to_owned()) },
+    }
+}
+
+fn ask(fleet: Fleet, spec: Spec) -> GoProxy {
+    let storage = if fleet.disk { "disk" } else { "memory" };
+    let level = ["Info", "Debug"][spec.wanted];
+    serde_json::from_value(json!({
+        "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy",
+        "metadata": { "name": "corp", "namespace": "build", "uid": UID, "generation": 1 },
+        "spec": {
+            "replicas": spec.replicas, "storage": { storage: {} }, "engine": { "logLevel": level },
+            "rollout": { "scaleDownDelay": "30s", "revisionHistoryLimit": fleet.history },
+        },
+    }))
+    .unwrap()
+}
+
+fn version(id: Id) -> String {
+    format!("version of {id:?}")
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn instant(moved: Moved) -> Option<Timestamp> {
+    match moved {
+        Moved::Never => None,
+        Moved::LongAgo => Some(now() - SignedDuration::from_secs(60)),
+        Moved::JustNow => Some(now()),
+    }
+}
+
+fn age(moved_at: Timestamp) -> Moved {
+    if moved_at == now() { Moved::JustNow } else { Moved::LongAgo }
+}
