@@ -53,8 +53,9 @@
 //! 7. **A deposed leader changes nothing.** Leadership is checked on the monotonic clock before every write, and a write
 //!    that is still on its way when the permit ends is called back; the lease itself lasts some seconds longer. Moving
 //!    clients, scaling down, pruning and starting on a volume carry the resourceVersion they were planned on, so two
-//!    leaders never both take the same step. A start also asks for a list of pods just before, because a version of one
-//!    Deployment says nothing about another's pods.
+//!    leaders never both take the same step. A start also asks for the other revisions' Deployments and
+//!    pods just before, because a version of one Deployment says nothing about another's. The rollout is checked in every
+//!    order of events that a small world allows, by the real plan: `plan::model`, which also names what is not covered.
 //! 8. **Errors are enums**, one per step, with the object in the variant. A malformed object never stops the others.
 //!
 //! # Decisions that differ from common practice, and why

@@ -14,7 +14,7 @@ use crate::{
     api::condition::Reason,
     cache::{
         FleetKey, Source,
-        decode::{Owner, Seen},
+        decode::{Detail, Owner, Seen},
         kept::Child,
         store::Store,
     },
@@ -91,10 +91,16 @@ impl Applied {
     }
 }
 
-/// A list of pods.
+/// A list of objects.
 #[derive(Deserialize)]
-struct Pods {
+struct Listed {
     items: Option<Vec<Seen>>,
+}
+
+impl Listed {
+    fn seen(&self) -> impl Iterator<Item = &Seen> {
+        self.items.iter().flatten()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -327,8 +333,18 @@ impl Applier {
     async fn check(&self, key: &FleetKey, object: &Object) -> Result<(), Setback> {
         let Precondition::NoPodsOutside { revision, .. } = &object.precondition else { return Ok(()) };
         let labels = format!("{FLEET_LABEL}={}", key.name);
-        let Pods { items } = self.writer.list(Source::Pods, &key.namespace, &labels).await?.read()?;
-        let outside = items.iter().flatten().filter_map(Seen::pod).find(|pod| pod.revision != *revision);
+        // Deployments first: the pods of one that was stopped since are still found among the pods.
+        let deployments: Listed =
+            self.writer.list(Source::Children(Kind::Deployment), &key.namespace, &labels).await?.read()?;
+        let may_start = |seen: &&Seen| match seen.detail(Kind::Deployment) {
+            Detail::Deployment(view) => view.replicas > 0 || view.current > 0 || !view.observed,
+            _ => false,
+        };
+        if let Some(other) = deployments.seen().filter(|seen| seen.name() != revision).find(may_start) {
+            return Err(Setback::Conflict(format!("Deployment {} may still start pods", other.name())));
+        }
+        let pods: Listed = self.writer.list(Source::Pods, &key.namespace, &labels).await?.read()?;
+        let outside = pods.seen().filter_map(Seen::pod).find(|pod| pod.revision != *revision);
         outside
             .map_or(Ok(()), |pod| Err(Setback::Conflict(format!("pod {} of another revision still exists", pod.name))))
     }

@@ -18,8 +18,8 @@
 //!
 //! And the checks can fail: where a fence or the lease is left out, a counterexample has to be found.
 //!
-//! What is assumed: a ReplicaSet's controller acts on its newest number, a list of pods and the write that follows it are
-//! one step, watches bring nothing while a plan is being written, and no pod fails by itself.
+//! What is assumed: a ReplicaSet's controller acts on its newest number, the lists before a start and the write that follows
+//! them are one step, watches bring nothing while a plan is being written, and no pod fails by itself.
 //!
 //! `GOPROXY_MODEL=wide cargo test -p goproxy-operator --lib model -- --nocapture` lets more go wrong in one story, for
 //! minutes instead of seconds. Either way the number of states of each story is printed.

@@ -6,12 +6,12 @@ use super::world::{Id, Rev};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fences {
     AsBuilt,
-    /// Nobody asks for pods before one starts alone.
-    NoPods,
+    /// Nobody asks for anything before one starts alone.
+    Blind,
+    /// Whoever starts alone asks for pods, and not for Deployments that may start some.
+    OnlyPods,
     /// No write carries a resourceVersion.
     NoVersions,
-    /// Whoever starts alone asks for Deployments of other revisions as well.
-    AlsoDeployments,
 }
 
 /// Which writes of a deposed leader still arrive.

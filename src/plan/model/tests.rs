@@ -138,7 +138,7 @@ fn late_writes_are_fenced_where_their_object_changed() {
 
 #[test]
 fn without_asking_for_pods_two_revisions_write() {
-    let blind = Story { fences: Fences::NoPods, ..Story::new(DISK, &BACK) };
+    let blind = Story { fences: Fences::Blind, ..Story::new(DISK, &BACK) };
     find("no list of pods", &blind, ONE_WRITER);
 }
 
@@ -146,12 +146,12 @@ fn without_asking_for_pods_two_revisions_write() {
 fn without_the_lease_fences_are_not_enough() {
     let mishaps = Mishaps { depositions: 1, ..Mishaps::default() };
     let late = |fleet, specs| Story { late: Late::Any, ..story(fleet, specs, mishaps) };
-    // The pods that a new leader asked for are not there yet when the late write asks about pods.
+    // The pods that a new leader asked for are not there yet when a late write asks about pods.
     let started = late(DISK, &BACK);
-    let how = find("a late start", &started, ONE_WRITER);
+    let how = find("a late start", &Story { fences: Fences::OnlyPods, ..started.clone() }, ONE_WRITER);
     assert!(how.contains("NoPodsOutside"), "{how}");
     if wide() {
-        check("a late start that asks for Deployments too", &Story { fences: Fences::AlsoDeployments, ..started });
+        check("a late start that asks for Deployments too", &started);
     }
     // Clients came back to what the late write stops, and nothing of its Deployment had to change for that.
     find("a late stop", &late(MEMORY, &BACK), SERVED);
@@ -166,8 +166,12 @@ fn a_leader_that_begins_behind_takes_what_serves_for_left_over() {
     assert!(how.contains("Nothing"), "{how}");
     if wide() {
         check("a leader behind", &behind(DISK, &BACK[..2]));
-        find("a leader behind, taken back", &behind(DISK, &BACK), ONE_WRITER);
-        let asks = Story { fences: Fences::AlsoDeployments, ..behind(DISK, &BACK) };
-        check("a leader behind that asks for Deployments too", &asks);
+        let taken_back = behind(DISK, &BACK);
+        find(
+            "a leader behind that asks for pods alone",
+            &Story { fences: Fences::OnlyPods, ..taken_back.clone() },
+            ONE_WRITER,
+        );
+        check("a leader behind, taken back", &taken_back);
     }
 }

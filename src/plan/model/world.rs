@@ -324,8 +324,8 @@ impl World {
             (Fence::NoPodsOutside(Some(false)), _) if fences != Fences::NoVersions => false,
             (Fence::NoPodsOutside(_), Id::Deployment(rev)) => {
                 let asked = self.objects.deployments[1 - rev].is_some_and(|other| other.replicas > 0);
-                let stopped = fences != Fences::AlsoDeployments || (!asked && self.sets[1 - rev] == 0);
-                fences == Fences::NoPods || (stopped && !self.pods[1 - rev].any())
+                let stopped = fences == Fences::OnlyPods || (!asked && self.sets[1 - rev] == 0);
+                fences == Fences::Blind || (stopped && !self.pods[1 - rev].any())
             }
             (Fence::NoPodsOutside(_), Id::Record(_) | Id::Service) => unreachable!("only Deployments start pods"),
         }
