@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -120,7 +120,8 @@ async fn run_client(stage: &Stage, namespace: &str, name: &str, url: &str) -> Re
     .await
 }
 
-/// The HorizontalPodAutoscaler finds the fleet's scale subresource, its pods and their CPU.
+/// The HorizontalPodAutoscaler finds the fleet's scale subresource, its pods and their CPU. It needs the metrics, which a lab does
+/// not wait for when it comes up: this is the story that tells whether they work.
 pub fn the_autoscaler_reads_its_metric(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let namespace = "autoscaler";
@@ -130,15 +131,18 @@ pub fn the_autoscaler_reads_its_metric(stage: &Stage) -> Telling<'_> {
         stage.apply_fleet(namespace, "corp", spec).await?;
         stage.wait_settled(namespace, "corp").await?;
         let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(stage.client.clone(), namespace);
-        until("ScalingActive is True", Duration::from_secs(120), || async {
-            let autoscaler =
-                autoscalers.list(&ListParams::default()).await?.into_iter().next().context("no autoscaler")?;
-            let conditions = autoscaler.status.and_then(|status| status.conditions).unwrap_or_default();
-            Ok(conditions
-                .into_iter()
-                .find(|condition| condition.type_ == "ScalingActive" && condition.status == "True"))
-        })
-        .await?;
+        let scaling = || async {
+            let found = autoscalers.list(&ListParams::default()).await?.into_iter().next().context("no autoscaler")?;
+            let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+            anyhow::Ok(conditions.into_iter().find(|condition| condition.type_ == "ScalingActive"))
+        };
+        let reads = until("ScalingActive is True", Duration::from_secs(120), || async {
+            Ok(scaling().await?.filter(|condition| condition.status == "True"))
+        });
+        if let Err(error) = reads.await {
+            let said = scaling().await?.and_then(|condition| condition.message).unwrap_or_default();
+            bail!("{error:#}; the autoscaler says: {said}");
+        }
         stage.abandon(namespace).await
     })
 }
