@@ -336,9 +336,9 @@ impl Applier {
         // Deployments first: the pods of one that was stopped since are still found among the pods.
         let deployments: Listed =
             self.writer.list(Source::Children(Kind::Deployment), &key.namespace, &labels).await?.read()?;
-        let may_start = |seen: &&Seen| match seen.detail(Kind::Deployment) {
-            Detail::Deployment(view) => view.replicas > 0 || view.current > 0 || !view.observed,
-            _ => false,
+        let may_start = |seen: &&Seen| {
+            matches!(seen.detail(Kind::Deployment), Detail::Deployment(view)
+                if view.replicas > 0 || view.current > 0 || !view.observed)
         };
         if let Some(other) = deployments.seen().filter(|seen| seen.name() != revision).find(may_start) {
             return Err(Setback::Conflict(format!("Deployment {} may still start pods", other.name())));
