@@ -304,7 +304,7 @@ impl Applier {
             Some(Owner { fleet, .. }) => return Err(Setback::Refused(taken(object, fleet == Some(&*key.name)))),
             None => return Err(Setback::Refused(taken(object, false))),
         }
-        self.store.put_child(object.kind, &found);
+        self.store.answer_child(object.kind, &found);
         if found.deleting() {
             return Err(Setback::Conflict("the old one is still being deleted".to_owned()));
         }
@@ -372,7 +372,7 @@ impl Applier {
         };
         self.metrics.wrote(Written::Child(object.kind), result);
         tracing::debug!(kind = object.kind.as_str(), name = object.name, ?result, "written");
-        self.store.put_child(object.kind, &stored);
+        self.store.answer_child(object.kind, &stored);
         self.remember_form(key, object, &stored);
         Ok(true)
     }

@@ -32,6 +32,8 @@ pub(super) struct Fleet {
     pub uid: Box<str>,
     pub resource_version: Box<str>,
     pub round: u32,
+    /// Whether a watch told of this version, and not only the answer to our own write.
+    pub told: bool,
 }
 
 /// What is kept of a child.
@@ -59,6 +61,8 @@ pub struct Child {
     pub(super) changes: Changes,
     /// Round of the watch that last told of it.
     pub(super) round: u32,
+    /// Whether a watch told of this version, and not only the answer to our own write.
+    pub(super) told: bool,
 }
 
 /// A pod.
@@ -133,7 +137,14 @@ impl Child {
             detail: seen.detail(kind),
             changes: Changes::default(),
             round,
+            told: false,
         }
+    }
+
+    /// Whether it takes the place of what is held. See the text of the store.
+    pub(super) fn replaces(&self, held: &Self) -> bool {
+        let listed = self.told && held.told && held.round < self.round;
+        listed || is_newer(&self.resource_version, &held.resource_version)
     }
 
     /// Keeps what was learned of the held version, as long as it still says the same.

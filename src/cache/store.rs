@@ -4,9 +4,9 @@
 //! what is older than what is held is not taken. Resource versions are compared as numbers, which the API promises from
 //! 1.35 on and which held before, since they are revisions of etcd; where one is no number, the newcomer wins.
 //!
-//! Versions are compared only within what one list began. A new list is the truth, however old its versions are: after
-//! etcd was restored from a backup, everything is older than what was seen before. Only an answer that came since that
-//! list began is compared with it.
+//! A new list is the truth about what a watch told before, however old its versions are: after etcd was restored from a
+//! backup, everything is older than what was seen. But a list may come out of a cache that lags behind our own writes, so
+//! an answer that no watch has told yet is not given up for an older version.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     FleetKey, Source,
     decode::{Seen, SeenFleet},
-    kept::{Child, Entry, Fleet, KeptPod, is_newer},
+    kept::{Child, Entry, Fleet, KeptPod},
     size::Bytes,
 };
 use crate::{
@@ -34,6 +34,13 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Store {
     inner: Mutex<Inner>,
+}
+
+/// Who tells of an object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Teller {
+    Watch,
+    Answer,
 }
 
 #[derive(Debug, Default)]
@@ -160,8 +167,17 @@ impl Store {
         changed
     }
 
-    /// Takes a fleet. Returns it if there is something new in it.
+    /// Takes a fleet as a watch tells it. Returns it if there is something new in it.
     pub fn put_fleet(&self, seen: SeenFleet) -> Option<FleetKey> {
+        self.take_fleet(seen, Teller::Watch)
+    }
+
+    /// Takes a fleet as the answer to our own write tells it.
+    pub fn answer_fleet(&self, seen: SeenFleet) -> Option<FleetKey> {
+        self.take_fleet(seen, Teller::Answer)
+    }
+
+    fn take_fleet(&self, seen: SeenFleet, teller: Teller) -> Option<FleetKey> {
         let metadata = seen.metadata();
         let key = FleetKey::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
         let fleet = Fleet {
@@ -169,14 +185,17 @@ impl Store {
             resource_version: metadata.resource_version.as_deref()?.into(),
             read: seen.fleet,
             round: 0,
+            told: teller == Teller::Watch,
         };
         let mut inner = self.lock();
         let round = inner.round(Source::Fleets, &key.namespace);
         let entry = inner.fleets.entry(key.clone()).or_default();
         if let Some(held) = &mut entry.fleet {
-            let listed_first = held.round < round;
-            if (listed_first && fleet.says_the_same_as(held)) || (!listed_first && !fleet.is_newer_than(held)) {
-                held.round = round;
+            let listed = teller == Teller::Watch && held.told && held.round < round;
+            let old = if listed { fleet.says_the_same_as(held) } else { !fleet.is_newer_than(held) };
+            if old {
+                held.told |= teller == Teller::Watch && fleet.resource_version == held.resource_version;
+                held.round = held.round.max(round);
                 return None;
             }
         }
@@ -202,9 +221,18 @@ impl Store {
         Some(key)
     }
 
-    /// Takes a child. Returns its fleet if the plan could see a difference, and the fleet that it left if its label was
-    /// changed.
+    /// Takes a child as a watch tells it. Returns its fleet if the plan could see a difference, and the fleet that it left
+    /// if its label was changed.
     pub fn put_child(&self, kind: Kind, seen: &Seen) -> Vec<FleetKey> {
+        self.take_child(kind, seen, Teller::Watch)
+    }
+
+    /// Takes a child as the answer to our own request tells it.
+    pub fn answer_child(&self, kind: Kind, seen: &Seen) -> Vec<FleetKey> {
+        self.take_child(kind, seen, Teller::Answer)
+    }
+
+    fn take_child(&self, kind: Kind, seen: &Seen, teller: Teller) -> Vec<FleetKey> {
         let Some(fleet) = seen.fleet() else { return Vec::new() };
         let key = FleetKey::new(seen.namespace(), fleet);
         let source = Source::Children(kind);
@@ -215,16 +243,22 @@ impl Store {
         let left = inner.take_from_others(source, &key, known, |entry| entry.remove_child(kind, uid));
         let entry = inner.fleets.entry(key.clone()).or_default();
         let owner = entry.owner(seen, &key);
+        let mut next = Child::new(kind, seen, owner, round);
+        next.told = teller == Teller::Watch;
         let news = match entry.children.iter_mut().find(|child| child.is(kind, seen.name())) {
-            Some(held) if held.round >= round && !is_newer(seen.resource_version(), &held.resource_version) => false,
+            Some(held) if !next.replaces(held) => {
+                held.told |= next.told && next.resource_version == held.resource_version;
+                held.round = held.round.max(round);
+                false
+            }
             Some(held) => {
-                let next = Child::new(kind, seen, owner, round).knowing(held);
+                let next = next.knowing(held);
                 let news = !next.looks_like(held);
                 *held = next;
                 news
             }
             None => {
-                entry.children.push(Child::new(kind, seen, owner, round));
+                entry.children.push(next);
                 *inner.counts.entry(source).or_default() += 1;
                 true
             }
@@ -405,11 +439,24 @@ mod tests {
         assert_eq!(store.put_fleet(fleet("f", "40")), None);
         assert_eq!(store.put_child(KIND, &child("a", "u", "40", &json!({ "x": "old" }))), [key("a")]);
         assert_eq!(version(&store).as_deref(), Some("40"));
-        // An answer that came after this list began is newer than what the list still brings.
+        // Our own write, which a lagging list does not have yet, whether it was made before the list began or since.
+        for begun_first in [false, true] {
+            let (ours, theirs) = if begun_first { ("80", "70") } else { ("60", "40") };
+            if begun_first {
+                store.begin(source, None);
+            }
+            store.answer_child(KIND, &child("a", "u", ours, &json!({ "x": ours })));
+            if !begun_first {
+                store.begin(source, None);
+            }
+            assert_eq!(store.put_child(KIND, &child("a", "u", theirs, &json!({ "x": theirs }))), []);
+            assert_eq!(version(&store).as_deref(), Some(ours));
+            assert!(store.settle(source, None).is_empty());
+        }
+        // Told by the watch, it counts no more than anything else.
+        store.put_child(KIND, &child("a", "u", "80", &json!({ "x": "80" })));
         store.begin(source, None);
-        store.put_child(KIND, &child("a", "u", "60", &json!({ "x": "ours" })));
-        assert_eq!(store.put_child(KIND, &child("a", "u", "40", &json!({ "x": "old" }))), []);
-        assert_eq!(version(&store).as_deref(), Some("60"));
+        assert_eq!(store.put_child(KIND, &child("a", "u", "50", &json!({ "x": "old" }))), [key("a")]);
         // A list that brings the same wakes nobody.
         store.begin(Source::Fleets, None);
         assert_eq!(store.put_fleet(fleet("f", "40")), None);

@@ -163,7 +163,7 @@ impl Context {
         self.metrics().wrote(Written::Status, result);
         match written?.read::<SeenFleet>() {
             // Known at once, so that the next look does not write it again.
-            Ok(stored) => drop(self.applier.store.put_fleet(stored)),
+            Ok(stored) => drop(self.applier.store.answer_fleet(stored)),
             Err(error) => tracing::warn!(%error, "the answer to a status cannot be read"),
         }
         Ok(true)
