@@ -67,6 +67,26 @@ fn a_deleted_fleet_seen_late_is_not_made_again_and_again() {
     sweep::judge(&sweep::Case { scenario: at, faults, pace }, &clean).unwrap();
 }
 
+/// A list out of a cache that lags behind the operator's own move of clients does not lead it to stop what serves.
+#[test]
+fn a_list_that_lags_behind_a_move_ends_nothing_that_serves() {
+    let at = SCENARIOS.iter().position(|scenario| scenario.name == "edit twice on memory").unwrap();
+    let clean = sweep::run(&SCENARIOS[at], &[], Pace::default()).unwrap();
+    let pace = Pace {
+        controller: Duration::from_millis(300),
+        pods: Duration::from_millis(1),
+        start: Duration::from_secs(15),
+        stop: Duration::from_secs(2),
+        collect: Duration::from_secs(15),
+        answer: Duration::from_millis(50),
+    };
+    // The pauses of the watches are drawn: which list comes first is another one each time.
+    for _ in 0..60 {
+        let faults = vec![(3, Fault::MissedEvents), (6, Fault::MissedEvents)];
+        sweep::judge(&sweep::Case { scenario: at, faults, pace }, &clean).unwrap();
+    }
+}
+
 /// Objects of a restored server are older than what was seen of them before. What it lists is the truth nevertheless.
 #[test]
 fn after_a_restore_from_a_backup_the_end_is_that_of_before() {
