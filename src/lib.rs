@@ -29,8 +29,9 @@
 //!
 //! # What holds, always
 //!
-//! 1. **The plan is pure.** The import list is the proof: nothing under `plan/` names a client, tokio or a clock; `now` is
-//!    a field of the snapshot. The same snapshot gives the same plan, and planning again over a finished plan changes nothing.
+//! 1. **The plan is pure.** The import list is the proof: nothing under `plan/` outside tests names a client, tokio or a
+//!    clock; `now` is a field of the snapshot. The same snapshot gives the same plan, and planning again over a finished
+//!    plan changes nothing.
 //! 2. **At rest nothing is written.** A child is read once per change, projected on the fields that our field manager owns
 //!    and digested; equal digests mean there is nothing to send, after a restart too. A status is written when
 //!    something other than time changed.
@@ -38,9 +39,10 @@
 //!    Deployment and ConfigMap are made from that text alone. Its name is a digest of what the *user* said, so another
 //!    default or a label added by a newer operator restarts no pod, and going back is exact. Raising
 //!    `engine::contract::ENGINE_CONTRACT` is the one way to roll fleets on purpose, a handful at a time, and no more
-//!    once a handful does not get on (`controller::slots` has the rule and its reasons). A revision
-//!    whose text somebody deleted is not rendered again from guesses: what is left of it is not touched until clients
-//!    have moved on.
+//!    once a handful does not get on (`controller::slots` has the rule and its reasons). Where somebody
+//!    deleted the text of the revision that serves, what is left of it is not touched until clients have moved on; on a
+//!    volume with one writer it ends before that, as in every change. The revision that the spec asks for is rendered
+//!    again under its name, by the defaults of this operator.
 //! 4. **One writer is one writer.** On disk storage no pod of one revision is created before every pod of the other is
 //!    gone, asked of the API server itself at the moment of the write. Within a revision, anti-affinity to the fleet's
 //!    own pods keeps the replacement of a deleted pod waiting until the old one has really ended.
@@ -55,7 +57,9 @@
 //!    clients, scaling down, pruning and starting on a volume carry the resourceVersion they were planned on, so two
 //!    leaders never both take the same step. A start also asks for the other revisions' Deployments and
 //!    pods just before, because a version of one Deployment says nothing about another's. The rollout is checked in every
-//!    order of events that a small world allows, by the real plan: `plan::model`, which also names what is not covered.
+//!    order of events that a small world allows, by the real plan (`src/plan/model.rs`). It knows one way around: a new
+//!    leader whose watches of fleets, records and Services lag by a whole change, while that of Deployments does not, takes
+//!    what serves for left over.
 //! 8. **Errors are enums**, one per step, with the object in the variant. A malformed object never stops the others.
 //!
 //! # Decisions that differ from common practice, and why

@@ -116,7 +116,7 @@ const fn waiting_text(reason: WaitingReason) -> &'static str {
         WaitingReason::OldPodsGone => "waiting for the old revision's pods to end: its storage has one writer",
         WaitingReason::ScaleDownDelay => "clients have moved; the old revision is kept for spec.rollout.scaleDownDelay",
         WaitingReason::RolloutSlot => {
-            "waiting for other fleets that change for the same operator upgrade; one that is Stalled keeps its place"
+            "waiting for other fleets that change for the same operator upgrade; one that this upgrade stalled keeps its place"
         }
     }
 }

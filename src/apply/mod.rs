@@ -25,7 +25,7 @@ use crate::{
         object::{FLEET_LABEL, Kind, Object, Precondition},
     },
 };
-use refusal::{naming, taken};
+use refusal::{may_start_pods, naming, taken};
 use request::{Setback, Writer};
 
 /// What an apply needs.
@@ -266,7 +266,7 @@ impl Applier {
         let before = held();
         let wrote = match &before {
             Some(before) if is_ours(before, fleet_uid) => {
-                self.change(key, object, (&before.uid, &before.resource_version)).await?
+                self.change(key, fleet_uid, object, (&before.uid, &before.resource_version)).await?
             }
             Some(before) => {
                 let by_name = before.owner.as_ref().is_some_and(|(_, by_name)| *by_name);
@@ -285,7 +285,7 @@ impl Applier {
     /// Creates what is not there. Version 1 is no object's: an object of the name makes this a conflict, so that
     /// nothing foreign is ever taken over.
     async fn create(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
-        self.check(key, object).await?;
+        self.check(key, fleet_uid, object).await?;
         match self.send(key, object, ("resourceVersion", "1"), None).await {
             Err(Setback::Conflict(_)) => self.meet(key, fleet_uid, object).await,
             other => other,
@@ -311,13 +311,19 @@ impl Applier {
         if found.live == object.fingerprint {
             return Ok(false);
         }
-        self.change(key, object, (found.uid(), found.resource_version())).await
+        self.change(key, fleet_uid, object, (found.uid(), found.resource_version())).await
     }
 
     /// Changes the object of this uid, known in this version, and no other.
-    async fn change(&self, key: &FleetKey, object: &Object, known: (&str, &str)) -> Result<bool, Setback> {
+    async fn change(
+        &self,
+        key: &FleetKey,
+        fleet_uid: &str,
+        object: &Object,
+        known: (&str, &str),
+    ) -> Result<bool, Setback> {
         let (uid, version) = known;
-        self.check(key, object).await?;
+        self.check(key, fleet_uid, object).await?;
         if !self.store.allow_change(key, object.kind, &object.name, Instant::now()) {
             let (kind, name) = (object.kind.as_str(), &object.name);
             let message = format!(
@@ -330,7 +336,7 @@ impl Applier {
     }
 
     /// What must hold besides, asked right before the write.
-    async fn check(&self, key: &FleetKey, object: &Object) -> Result<(), Setback> {
+    async fn check(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<(), Setback> {
         let Precondition::NoPodsOutside { revision, .. } = &object.precondition else { return Ok(()) };
         let labels = format!("{FLEET_LABEL}={}", key.name);
         // Deployments first: the pods of one that was stopped since are still found among the pods.
@@ -341,7 +347,7 @@ impl Applier {
                 if view.replicas > 0 || view.current > 0 || !view.observed)
         };
         if let Some(other) = deployments.seen().filter(|seen| seen.name() != revision).find(may_start) {
-            return Err(Setback::Conflict(format!("Deployment {} may still start pods", other.name())));
+            return Err(may_start_pods(other, key, fleet_uid));
         }
         let pods: Listed = self.writer.list(Source::Pods, &key.namespace, &labels).await?.read()?;
         let outside = pods.seen().filter_map(Seen::pod).find(|pod| pod.revision != *revision);

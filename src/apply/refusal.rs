@@ -3,7 +3,14 @@
 use super::request::Setback;
 use crate::{
     api::condition::Reason,
-    plan::{Obstacle, object::Object},
+    cache::{
+        FleetKey,
+        decode::{Owner, Seen},
+    },
+    plan::{
+        Obstacle,
+        object::{FLEET_LABEL, Object},
+    },
 };
 
 /// A name that is not ours to use. `left_over`: it belongs to a fleet of the same name that was deleted before.
@@ -27,4 +34,25 @@ pub(super) fn naming(object: &Object, setback: Setback) -> Setback {
         return Setback::Refused(Obstacle { reason: *reason, message });
     }
     setback
+}
+
+/// A Deployment of another revision, or of somebody else who gave it the fleet's label, where one writer is to start alone.
+pub(super) fn may_start_pods(found: &Seen, key: &FleetKey, fleet_uid: &str) -> Setback {
+    let (name, fleet) = (found.name(), &key.name);
+    match found.owner() {
+        Some(Owner { uid, .. }) if uid == fleet_uid => {
+            Setback::Conflict(format!("Deployment {name} may still start pods"))
+        }
+        Some(Owner { fleet: Some(by_name), .. }) if *by_name == **fleet => Setback::Refused(Obstacle {
+            reason: Reason::Progressing,
+            message: format!("Deployment {name} of an earlier fleet of this name is waited for to be removed"),
+        }),
+        _ => Setback::Refused(Obstacle {
+            reason: Reason::ObjectRefused,
+            message: format!(
+                "Deployment {name} has the label {FLEET_LABEL}={fleet} and is not this fleet's, so its pods may write to \
+                 the same volume: remove the label, or the Deployment"
+            ),
+        }),
+    }
 }

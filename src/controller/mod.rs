@@ -179,7 +179,8 @@ impl Context {
         told: Result<bool, Setback>,
     ) -> (Outcome, Next) {
         let waiting = planned.report.rollout.as_ref().map(|rollout| rollout.waiting_for.reason);
-        if planned.contract_change == Some(ContractChange::Begun) {
+        // Also before its first pod: what is refused then does not get on either. Without a place this says nothing.
+        if planned.contract_change.is_some() {
             self.slots.tell(key, planned.report.trouble.as_ref().map(|trouble| trouble.reason));
         }
         self.states.set(key, planned.report.state);
@@ -188,7 +189,8 @@ impl Context {
             self.queue.push_all([key.clone()]);
         }
         match told {
-            Err(Setback::Deposed) => return (Outcome::Deposed, Next::Wait),
+            // Most often this process ends now. If it goes on to lead, nobody else looks at this fleet again.
+            Err(Setback::Deposed) => return (Outcome::Deposed, Next::Failed { not_before: None }),
             Err(Setback::Conflict(_)) => return (Outcome::Conflict, Next::Failed { not_before: None }),
             // Deleted meanwhile: the watch tells.
             Err(Setback::NotFound(_)) if self.applier.store.snapshot(key).is_none() => {

@@ -19,7 +19,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::{condition::Reason, go_proxy::GoProxy};
+use crate::{
+    api::{condition::Reason, go_proxy::GoProxy},
+    engine::version::Version,
+};
 use assemble::deployment_of;
 use object::{Fingerprint, Kind, Object};
 use report::{Report, Verdict, report};
@@ -40,7 +43,7 @@ pub fn plan(observed: &Observed) -> Plan {
     if fleet.spec.suspend {
         return hands_off(observed, &stored, Verdict::Suspended);
     }
-    let valid = match validate(fleet, &observed.settings, revision::pinned_version(&stored)) {
+    let valid = match validate(fleet, &observed.settings, pinned_version(observed, &stored)) {
         Ok(valid) => valid,
         Err(refusals) => return hands_off(observed, &stored, Verdict::Refused(refusals)),
     };
@@ -77,6 +80,16 @@ pub fn plan(observed: &Observed) -> Plan {
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
     let targets = vec![TargetPlan { target, objects, prune }];
     Plan { targets, transition, report, contract_change, again_at: decision.again_at }
+}
+
+/// The version that a fleet without one in its spec keeps: that of its newest revision. Where the record of the one that serves
+/// is lost, what was told of it: another record's would change the version of what runs.
+fn pinned_version(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>) -> Option<Version> {
+    let fleet = &observed.fleet;
+    let service = fleet.metadata.name.as_deref().unwrap_or_default();
+    let lost = served_by(&observed.children, service).0.is_some_and(|served| !stored.contains_key(served));
+    let told = fleet.status.as_ref().and_then(|status| Version::parse(status.version.as_deref()?));
+    told.filter(|_| lost).or_else(|| revision::pinned_version(stored))
 }
 
 /// A plan that touches nothing: it only reports what runs.

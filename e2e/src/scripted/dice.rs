@@ -37,5 +37,5 @@ pub fn seed() -> u64 {
 
 /// `FAULTS_SAMPLE` sets another size of a sample of faults.
 pub fn sample(usual: usize) -> usize {
-    std::env::var("FAULTS_SAMPLE").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    std::env::var("FAULTS_SAMPLE").ok().and_then(|text| text.parse().ok()).filter(|size| *size > 0).unwrap_or(usual)
 }
