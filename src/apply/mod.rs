@@ -1,20 +1,20 @@
 //! Makes the cluster as a plan says: compares each object with what is held of it, writes those that differ, in stages,
 //! and removes what is left over once all is written. Decides nothing.
 
+mod one_writer;
 mod refusal;
 pub mod request;
 
 use std::sync::Arc;
 
 use futures::future::join_all;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
     api::condition::Reason,
     cache::{
         FleetKey, Source,
-        decode::{Detail, Owner, Seen},
+        decode::{Owner, Seen},
         kept::Child,
         store::Store,
     },
@@ -22,10 +22,10 @@ use crate::{
     observe::is_ours,
     plan::{
         Obstacle, Prune, Target, TargetPlan,
-        object::{FLEET_LABEL, Kind, Object, Precondition},
+        object::{Kind, Object, Precondition},
     },
 };
-use refusal::{may_start_pods, naming, taken};
+use refusal::{naming, taken};
 use request::{Setback, Writer};
 
 /// What an apply needs.
@@ -88,18 +88,6 @@ impl Applied {
                 }
             }
         }
-    }
-}
-
-/// A list of objects.
-#[derive(Deserialize)]
-struct Listed {
-    items: Option<Vec<Seen>>,
-}
-
-impl Listed {
-    fn seen(&self) -> impl Iterator<Item = &Seen> {
-        self.items.iter().flatten()
     }
 }
 
@@ -333,26 +321,6 @@ impl Applier {
             return Err(Setback::Refused(Obstacle { reason: Reason::ObjectRefused, message }));
         }
         self.send(key, object, ("uid", uid), Some(version)).await
-    }
-
-    /// What must hold besides, asked right before the write.
-    async fn check(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<(), Setback> {
-        let Precondition::NoPodsOutside { revision, .. } = &object.precondition else { return Ok(()) };
-        let labels = format!("{FLEET_LABEL}={}", key.name);
-        // Deployments first: the pods of one that was stopped since are still found among the pods.
-        let deployments: Listed =
-            self.writer.list(Source::Children(Kind::Deployment), &key.namespace, &labels).await?.read()?;
-        let may_start = |seen: &&Seen| {
-            matches!(seen.detail(Kind::Deployment), Detail::Deployment(view)
-                if view.replicas > 0 || view.current > 0 || !view.observed)
-        };
-        if let Some(other) = deployments.seen().filter(|seen| seen.name() != revision).find(may_start) {
-            return Err(may_start_pods(other, key, fleet_uid));
-        }
-        let pods: Listed = self.writer.list(Source::Pods, &key.namespace, &labels).await?.read()?;
-        let outside = pods.seen().filter_map(Seen::pod).find(|pod| pod.revision != *revision);
-        outside
-            .map_or(Ok(()), |pod| Err(Setback::Conflict(format!("pod {} of another revision still exists", pod.name))))
     }
 
     /// Sends an object with a guard in its metadata. True: the API server took it.
