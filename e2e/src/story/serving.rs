@@ -279,10 +279,14 @@ impl Asking {
             let mut last_answer = Instant::now();
             // A pace, not a wait: about 50 requests a second.
             let mut pace = tokio::time::interval(Duration::from_millis(20));
-            while !stopped.load(Ordering::Relaxed) {
+            let mut served = true;
+            // A gap has an end: whoever stops in the middle of one would not have measured it.
+            while !stopped.load(Ordering::Relaxed) || !served {
                 pace.tick().await;
                 asked.sent += 1;
-                match ask(&address, "/readyz").await {
+                let answer = ask(&address, "/readyz").await;
+                served = matches!(answer, Ok((200, _)));
+                match answer {
                     Ok((200, _)) => {
                         asked.longest_gap = asked.longest_gap.max(last_answer.elapsed());
                         last_answer = Instant::now();
@@ -304,7 +308,10 @@ impl Asking {
 
     async fn stop(self) -> Result<Asked> {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.context("the client died")
+        timeout(Duration::from_mins(1), self.task)
+            .await
+            .context("the client is not served again")?
+            .context("the client died")
     }
 }
 
