@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -220,7 +221,17 @@ fn cargo() -> Vec<String> {
     if works { Vec::new() } else { vec!["cargo, to build the operator: install Rust and put it in PATH".to_owned()] }
 }
 
+/// What the disk lacks, as found when the program began: what it has built since then took its part of that room.
 fn disk() -> Result<Vec<String>> {
+    static AT_FIRST: OnceLock<Vec<String>> = OnceLock::new();
+    if let Some(lacks) = AT_FIRST.get() {
+        return Ok(lacks.clone());
+    }
+    let lacks = room()?;
+    Ok(AT_FIRST.get_or_init(|| lacks).clone())
+}
+
+fn room() -> Result<Vec<String>> {
     let cache = tools::cache_dir();
     let existing = cache.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     let stat = nix::sys::statvfs::statvfs(existing)
