@@ -8,8 +8,8 @@ use super::{
     StoredRevision,
     object::{Object, canonicalise},
     validate::{
-        Checksums, FleetName, Origin, ValidAutoscaling, ValidEngine, ValidFleet, ValidService, ValidServiceAccount,
-        ValidStorage, ValidUpstream,
+        Checksums, FleetName, Origin, Settings, ValidAutoscaling, ValidEngine, ValidFleet, ValidService,
+        ValidServiceAccount, ValidStorage, ValidUpstream,
     },
 };
 use crate::{
@@ -23,6 +23,14 @@ use crate::{
         version::Version,
     },
 };
+
+/// An installation.
+pub fn settings() -> Settings {
+    Settings {
+        engine_image_repository: "registry.example.com/athens".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+    }
+}
 
 /// The fleet of `spec: {}`.
 pub fn smallest() -> ValidFleet {

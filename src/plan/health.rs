@@ -151,7 +151,10 @@ mod tests {
     use super::*;
     use crate::{
         api::go_proxy::LocalReference,
-        plan::{Children, fixture::smallest, validate::Settings},
+        plan::{
+            Children,
+            fixture::{settings, smallest},
+        },
     };
 
     fn observed(pods: Vec<Pod>) -> Observed {
@@ -164,10 +167,7 @@ mod tests {
             ca_bundle_found: None,
             obstacles: Vec::new(),
             contract_slot: true,
-            settings: Arc::new(Settings {
-                engine_image_repository: "gomods/athens".to_owned(),
-                cluster_domain: "cluster.local".to_owned(),
-            }),
+            settings: Arc::new(settings()),
         }
     }
 

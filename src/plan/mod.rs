@@ -410,10 +410,7 @@ mod tests {
             ca_bundle_found: None,
             obstacles: Vec::new(),
             contract_slot: true,
-            settings: Arc::new(Settings {
-                engine_image_repository: "gomods/athens".to_owned(),
-                cluster_domain: "cluster.local".to_owned(),
-            }),
+            settings: Arc::new(fixture::settings()),
         }
     }
 

@@ -12,7 +12,7 @@ use super::world::{Content, Fence, Id, Moved, Objects, Rev, Service, Spec};
 use crate::{
     api::go_proxy::GoProxy,
     plan::{
-        Child, Children, DeploymentView, Detail, Observed, Pod, StoredRevision,
+        Child, Children, DeploymentView, Detail, Observed, Pod, StoredRevision, fixture,
         object::{Fingerprint, Kind, Object, Precondition, controller_revision, deployment, service},
         plan, revision,
         validate::{Settings, ValidFleet, validate},
@@ -71,10 +71,7 @@ pub fn of(fleet: Fleet) -> Arc<Operator> {
 
 impl Operator {
     pub fn new(fleet: Fleet, foreign: Option<Id>) -> Self {
-        let settings = Arc::new(Settings {
-            engine_image_repository: "registry.example.com/athens".to_owned(),
-            cluster_domain: "cluster.local".to_owned(),
-        });
+        let settings = Arc::new(fixture::settings());
         let wanted = |rev| {
             let asked = ask(fleet, Spec { wanted: rev, replicas: 1 });
             let valid = validate(&asked, &settings, None).unwrap();

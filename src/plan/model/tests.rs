@@ -1,6 +1,6 @@
 //! The stories that are checked.
 
-use std::{fmt::Write as _, sync::Arc, time::Instant};
+use std::{fmt::Write as _, sync::Arc};
 
 use stateright::{HasDiscoveries, Path};
 
@@ -14,10 +14,9 @@ const BACK: [(Rev, u8); 3] = [(0, 1), (1, 1), (0, 1)];
 
 /// Goes through every state of a story. What goes wrong, by the property that says so.
 fn search(name: &str, story: &Story, threads: usize) -> Vec<(&'static str, String)> {
-    let began = Instant::now();
     let checker = story.clone().checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, plans) = (checker.unique_state_count(), story.operator.plans());
-    println!("{name}: {states} states, {} steps deep, {plans} plans, {:?}", checker.max_depth(), began.elapsed());
+    println!("{name}: {states} states, {} steps deep, {plans} plans", checker.max_depth());
     let told = |(name, path): (&'static str, Path<World, Act>)| {
         let holds = story.property(name).condition;
         let steps = path.into_vec();

@@ -4,14 +4,10 @@ use proptest::{option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::{api::status::DefaultSource, plan::object::CONFIRM_DELETE_ANNOTATION};
-
-fn settings() -> Settings {
-    Settings {
-        engine_image_repository: "registry.example.com/athens".to_owned(),
-        cluster_domain: "cluster.local".to_owned(),
-    }
-}
+use crate::{
+    api::status::DefaultSource,
+    plan::{fixture::settings, object::CONFIRM_DELETE_ANNOTATION},
+};
 
 fn object(spec: &Value) -> Value {
     json!({
