@@ -85,6 +85,7 @@ pub mod cache;
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod controller;
 pub mod crds;
 pub mod engine;

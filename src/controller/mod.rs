@@ -26,6 +26,7 @@ use crate::{
     },
     apply::{Applied, Applier, Fleet, request::Setback},
     cache::{FleetKey, Source, decode::SeenFleet, store::Snapshot},
+    clock::Clock,
     events::Events,
     metrics::{Metrics, Outcome, WriteResult, Written},
     observe::{Circumstances, ca_bundle_found, observe},
@@ -35,9 +36,6 @@ use crate::{
 use queue::{Next, Queue};
 use slots::Slots;
 use states::States;
-
-/// Tells the time of day. Passed in, so that tests decide what time it is.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A fleet that waits for other fleets' changes to end looks again after this long: nothing tells it.
 const SLOT_PERIOD: Duration = Duration::from_secs(30);

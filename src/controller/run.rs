@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Clock, Context, queue::Queue, work};
+use super::{Context, queue::Queue, work};
 use crate::{
     apply::{Applier, request::Writer},
     cache::{
@@ -20,6 +20,7 @@ use crate::{
         store::Store,
     },
     client::{ClientError, Clients, clients},
+    clock::Clock,
     events::Events,
     health::Health,
     http::{self, Pages},

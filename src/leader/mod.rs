@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use decide::{Action, LeaseView, Observation, Timing, decide};
 
-use crate::{client::describe, controller::Clock};
+use crate::{client::describe, clock::Clock};
 
 /// Which lease, and who asks.
 #[derive(Clone, Debug)]
