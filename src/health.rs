@@ -7,7 +7,7 @@ use std::{
 
 use kube::runtime::watcher;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     time::{Duration, Instant},
 };
 
@@ -39,19 +39,33 @@ pub fn trouble(source: Source, error: &watcher::Error) -> Option<String> {
 pub struct Health {
     watches: Mutex<BTreeMap<Watch, Progress>>,
     changed: Notify,
+    /// How often all watches were asked to list anew.
+    round: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Progress {
-    listed: bool,
+    /// The last round in which it brought all there is.
+    listed: Option<u64>,
     trouble: Option<(String, Instant)>,
 }
 
 impl Health {
     /// Waits for all of these.
     pub fn new(watches: &[Watch]) -> Self {
-        let fresh = |watch: &Watch| (watch.clone(), Progress { listed: false, trouble: None });
-        Self { watches: Mutex::new(watches.iter().map(fresh).collect()), changed: Notify::new() }
+        let fresh = |watch: &Watch| (watch.clone(), Progress { listed: None, trouble: None });
+        let watches = Mutex::new(watches.iter().map(fresh).collect());
+        Self { watches, changed: Notify::new(), round: watch::Sender::new(0) }
+    }
+
+    /// Asks every watch to list anew: what they brought until now may be older than what another process did last.
+    pub fn list_anew(&self) {
+        self.round.send_modify(|round| *round += 1);
+    }
+
+    /// The round of lists that is asked for.
+    pub fn rounds(&self) -> watch::Receiver<u64> {
+        self.round.subscribe()
     }
 
     /// A watch cannot go on without a person. True if that is news.
@@ -71,11 +85,11 @@ impl Health {
         }
     }
 
-    /// A watch has brought all there is.
-    pub fn listed(&self, watch: &Watch) {
+    /// A watch has brought all there is, in a list that began in this round.
+    pub fn listed(&self, watch: &Watch, round: u64) {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(progress) = watches.get_mut(watch) {
-            *progress = Progress { listed: true, trouble: None };
+            *progress = Progress { listed: Some(round), trouble: None };
         }
         drop(watches);
         self.changed.notify_waiters();
@@ -84,23 +98,27 @@ impl Health {
     /// One line per thing that is waited for; empty when ready.
     pub fn pending(&self) -> Vec<String> {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = |(watch, progress): (&Watch, &Progress)| match progress {
-            Progress { trouble: Some((reason, heard)), listed } if !listed || heard.elapsed() < TROUBLE_LASTS => {
-                Some(format!("watch of {watch}: {reason}"))
+        let round = *self.round.borrow();
+        let line = |(watch, progress): (&Watch, &Progress)| {
+            let listed = progress.listed == Some(round);
+            match &progress.trouble {
+                Some((reason, heard)) if !listed || heard.elapsed() < TROUBLE_LASTS => {
+                    Some(format!("watch of {watch}: {reason}"))
+                }
+                _ => (!listed).then(|| format!("watch of {watch}: not listed yet")),
             }
-            Progress { listed: true, .. } => None,
-            Progress { listed: false, .. } => Some(format!("watch of {watch}: not listed yet")),
         };
         watches.iter().filter_map(line).collect()
     }
 
-    /// Returns once every watch has brought all there is.
+    /// Returns once every watch has brought all there is, in the newest round.
     pub async fn all_listed(&self) {
         loop {
             let changed = self.changed.notified();
             let done = {
                 let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-                watches.values().all(|progress| progress.listed)
+                let round = *self.round.borrow();
+                watches.values().all(|progress| progress.listed == Some(round))
             };
             if done {
                 return;
@@ -146,10 +164,25 @@ mod tests {
         assert!(health.pending()[0].ends_with(": no"), "{:?}", health.pending());
         let (last, others) = watches.split_last().unwrap();
         for watch in others {
-            health.listed(watch);
+            health.listed(watch, 0);
         }
         assert_eq!(health.pending(), [format!("watch of {last}: not listed yet")]);
-        tokio::join!(health.all_listed(), async { health.listed(last) });
+        tokio::join!(health.all_listed(), async { health.listed(last, 0) });
+        assert!(health.pending().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_began_before_lists_were_asked_for_anew_does_not_count() {
+        let (health, watches) = health();
+        health.list_anew();
+        let round = *health.rounds().borrow();
+        let (last, others) = watches.split_last().unwrap();
+        for watch in others {
+            health.listed(watch, round);
+        }
+        health.listed(last, 0);
+        assert_eq!(health.pending(), [format!("watch of {last}: not listed yet")]);
+        tokio::join!(health.all_listed(), async { health.listed(last, round) });
         assert!(health.pending().is_empty());
     }
 
@@ -157,7 +190,7 @@ mod tests {
     async fn a_listed_watch_that_is_quiet_again_is_believed_to_work() {
         let (health, watches) = health();
         for watch in &watches {
-            health.listed(watch);
+            health.listed(watch, 0);
         }
         health.troubled(&watches[0], "the role was taken away".to_owned());
         tokio::time::advance(Duration::from_secs(60)).await;

@@ -95,7 +95,7 @@ mod tests {
         assert!(waiting.starts_with("HTTP/1.1 503"), "{waiting}");
         assert!(waiting.contains("watch of goproxies in namespace build: not listed yet"), "{waiting}");
         for watch in &watches {
-            health.listed(watch);
+            health.listed(watch, 0);
         }
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         let metrics = get(address, "/metrics").await;

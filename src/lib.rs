@@ -56,10 +56,9 @@
 //!    that is still on its way when the permit ends is called back; the lease itself lasts some seconds longer. Moving
 //!    clients, scaling down, pruning and starting on a volume carry the resourceVersion they were planned on, so two
 //!    leaders never both take the same step. A start also asks for the other revisions' Deployments and
-//!    pods just before, because a version of one Deployment says nothing about another's. The rollout is checked in every
-//!    order of events that a small world allows, by the real plan (`src/plan/model.rs`). It knows one way around: a new
-//!    leader whose watches of fleets, records and Services lag by a whole change, while that of Deployments does not, takes
-//!    what serves for left over.
+//!    pods just before, because a version of one Deployment says nothing about another's. Who begins to lead lists everything
+//!    anew first, as it is and not as some cache has it, so that the last writes of the leader before are known. The rollout
+//!    is checked in every order of events that a small world allows, by the real plan (`src/plan/model.rs`).
 //! 8. **Errors are enums**, one per step, with the object in the variant. A malformed object never stops the others.
 //!
 //! # Decisions that differ from common practice, and why

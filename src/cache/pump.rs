@@ -65,15 +65,27 @@ impl Watch {
         scopes.iter().flat_map(of).collect()
     }
 
-    /// Runs until the process ends. Never returns: every error is waited out.
+    /// Runs until the process ends, from the start again whenever lists are asked for anew. Every error is waited out.
     pub async fn run(self, client: Client, sinks: Sinks) {
+        let mut rounds = sinks.health.rounds();
+        loop {
+            let round = *rounds.borrow_and_update();
+            tokio::select! {
+                () = self.follow(client.clone(), &sinks, round) => return,
+                asked = rounds.changed() => if asked.is_err() { return },
+            }
+        }
+    }
+
+    /// Lists, and follows what changes. Never returns.
+    async fn follow(&self, client: Client, sinks: &Sinks, round: u64) {
         match self.source {
             Source::Fleets => {
                 let api: Api<SeenFleet> = match &self.namespace {
                     Some(namespace) => Api::namespaced(client, namespace),
                     None => Api::all(client),
                 };
-                self.pump(api, &sinks, |pump, event| pump.take_fleet(&sinks, event)).await;
+                self.pump(api, sinks, |pump, event| pump.take_fleet(sinks, event, round)).await;
             }
             Source::Children(_) | Source::Pods => {
                 let resource = self.source.resource();
@@ -81,7 +93,7 @@ impl Watch {
                     Some(namespace) => Api::namespaced_with(client, namespace, &resource),
                     None => Api::all_with(client, &resource),
                 };
-                self.pump(api, &sinks, |pump, event| pump.take_seen(&sinks, event)).await;
+                self.pump(api, sinks, |pump, event| pump.take_seen(sinks, event, round)).await;
             }
         }
     }
@@ -165,16 +177,16 @@ impl Watch {
         }
     }
 
-    fn take_fleet(&self, sinks: &Sinks, event: Event<SeenFleet>) {
+    fn take_fleet(&self, sinks: &Sinks, event: Event<SeenFleet>, round: u64) {
         match event {
             Event::Init => sinks.store.begin(self.source, self.namespace.as_ref()),
             Event::InitApply(seen) | Event::Apply(seen) => sinks.queue.push_all(sinks.store.put_fleet(seen)),
             Event::Delete(seen) => sinks.queue.push_all(sinks.store.remove_fleet(&seen)),
-            Event::InitDone => self.settle(sinks),
+            Event::InitDone => self.settle(sinks, round),
         }
     }
 
-    fn take_seen(&self, sinks: &Sinks, event: Event<Seen>) {
+    fn take_seen(&self, sinks: &Sinks, event: Event<Seen>, round: u64) {
         match event {
             Event::Init => sinks.store.begin(self.source, self.namespace.as_ref()),
             Event::InitApply(seen) | Event::Apply(seen) => sinks.queue.push_all(self.put(sinks, &seen)),
@@ -183,7 +195,7 @@ impl Watch {
                     sinks.queue.push_after(key, CHILD_GONE_PAUSE);
                 }
             }
-            Event::InitDone => self.settle(sinks),
+            Event::InitDone => self.settle(sinks, round),
         }
     }
 
@@ -203,9 +215,9 @@ impl Watch {
         }
     }
 
-    fn settle(&self, sinks: &Sinks) {
+    fn settle(&self, sinks: &Sinks, round: u64) {
         sinks.queue.push_all(sinks.store.settle(self.source, self.namespace.as_ref()));
-        sinks.health.listed(self);
+        sinks.health.listed(self, round);
         tracing::debug!(watch = %self, "listed");
     }
 }

@@ -159,7 +159,7 @@ impl Process {
         }
     }
 
-    /// Waits for leadership and for everything to be listed, lets the workers run, and holds the lease meanwhile.
+    /// Waits for leadership and for everything to be listed since then, lets the workers run, and holds the lease meanwhile.
     async fn lead(
         &self,
         election: Option<&mut Election>,
@@ -184,6 +184,8 @@ impl Process {
         };
         election.win().await;
         tracing::info!("leading");
+        // The last writes of the leader before may not have been told here yet.
+        self.health.list_anew();
         self.metrics.set_leader(true);
         tokio::select! {
             lost = election.hold() => lost.into(),

@@ -16,7 +16,7 @@
 //!   not see a world that runs in circles;
 //! * what only time will change is asked to be looked at again.
 //!
-//! And the checks can fail: where a fence or the lease is left out, a counterexample has to be found.
+//! And the checks can fail: where a fence, the lease or a new leader's lists are left out, a counterexample has to be found.
 //!
 //! What is assumed: a ReplicaSet's controller acts on its newest number, the lists before a start and the write that follows
 //! them are one step, watches bring nothing while a plan is being written, and no pod fails by itself.
@@ -53,7 +53,7 @@ struct Story {
     deletable: Vec<Id>,
     fences: Fences,
     late: Late,
-    /// Whether a leader may begin with what was true some time ago.
+    /// Whether a leader begins with what its watches told before it led, instead of listing everything anew.
     behind: bool,
     foreign: Option<Id>,
     disk: bool,

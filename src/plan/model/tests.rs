@@ -156,9 +156,8 @@ fn without_the_lease_fences_are_not_enough() {
     find("a late stop", &late(MEMORY, &BACK), SERVED);
 }
 
-/// Known and not mended: watches that hang behind by a whole change, right when another process begins to lead.
 #[test]
-fn a_leader_that_begins_behind_takes_what_serves_for_left_over() {
+fn without_listing_anew_a_leader_takes_what_serves_for_left_over() {
     let mishaps = Mishaps { depositions: 1, ..Mishaps::default() };
     let behind = |fleet, specs| Story { behind: true, ..story(fleet, specs, mishaps) };
     let how = find("a leader behind", &behind(MEMORY, &BACK[..2]), SERVED);
