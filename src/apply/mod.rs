@@ -1,6 +1,7 @@
 //! Makes the cluster as a plan says: compares each object with what is held of it, writes those that differ, in stages,
 //! and removes what is left over once all is written. Decides nothing.
 
+mod child;
 mod one_writer;
 mod refusal;
 pub mod request;
@@ -8,24 +9,16 @@ pub mod request;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use tokio::time::Instant;
 
 use crate::{
-    api::condition::Reason,
-    cache::{
-        FleetKey, Source,
-        decode::{Owner, Seen},
-        kept::Child,
-        store::Store,
-    },
-    metrics::{Metrics, WriteResult, Written},
+    cache::{FleetKey, Source, decode::Seen, store::Store},
+    metrics::Metrics,
     observe::is_ours,
     plan::{
-        Obstacle, Prune, Target, TargetPlan,
+        Obstacle, Target, TargetPlan,
         object::{Kind, Object, Precondition},
     },
 };
-use refusal::{naming, taken};
 use request::{Setback, Writer};
 
 /// What an apply needs.
@@ -227,163 +220,6 @@ impl Applier {
             // What is being deleted is made anew once it is gone; writing to it would change nothing.
             is_ours(&held, fleet_uid) && (same || held.deleting)
         })
-    }
-
-    async fn write(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
-        let written = self.write_checked(key, fleet_uid, object).await;
-        if let Err(setback) = &written {
-            let result = match setback {
-                Setback::Deposed => return written,
-                Setback::Conflict(_) => WriteResult::Conflict,
-                Setback::Refused(obstacle) if obstacle.reason == Reason::NameTaken => WriteResult::NameTaken,
-                Setback::Refused(_) => WriteResult::Refused,
-                Setback::NotFound(_) | Setback::Failing { .. } => WriteResult::Failed,
-            };
-            self.metrics.wrote(Written::Child(object.kind), result);
-            tracing::info!(kind = object.kind.as_str(), name = object.name, %setback, "not written");
-        }
-        written.map_err(|setback| naming(object, setback))
-    }
-
-    async fn write_checked(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
-        // It may have been deleted since the plan was made; its objects go with it.
-        if !self.store.is_fleet(key, fleet_uid) {
-            return Err(Setback::NotFound(format!("the fleet {key} is gone")));
-        }
-        let held = || self.store.child(key, object.kind, &object.name);
-        let before = held();
-        let wrote = match &before {
-            Some(before) if is_ours(before, fleet_uid) => {
-                self.change(key, fleet_uid, object, (&before.uid, &before.resource_version)).await?
-            }
-            Some(before) => {
-                let by_name = before.owner.as_ref().is_some_and(|(_, by_name)| *by_name);
-                return Err(Setback::Refused(taken(object, by_name)));
-            }
-            None => self.create(key, fleet_uid, object).await?,
-        };
-        // Compared here and not where the answer is put away: the watch may have been faster than the answer.
-        let news = match (before, held()) {
-            (Some(before), Some(after)) => !after.looks_like(&before),
-            (before, after) => before.is_some() || after.is_some(),
-        };
-        Ok(Outcome { wrote, news })
-    }
-
-    /// Creates what is not there. Version 1 is no object's: an object of the name makes this a conflict, so that
-    /// nothing foreign is ever taken over.
-    async fn create(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
-        self.check(key, fleet_uid, object).await?;
-        match self.send(key, object, ("resourceVersion", "1"), None).await {
-            Err(Setback::Conflict(_)) => self.meet(key, fleet_uid, object).await,
-            other => other,
-        }
-    }
-
-    /// An object of the name exists that no watch has brought: either it is ours and the watch lags or its label was
-    /// removed, or it is somebody else's.
-    async fn meet(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
-        let source = Source::Children(object.kind);
-        let found: Seen = self.writer.get(source, &key.namespace, &object.name).await?.read()?;
-        match found.owner() {
-            Some(Owner { uid, .. }) if uid == fleet_uid => {}
-            None if object.kind == Kind::PersistentVolumeClaim
-                && (found.managed || found.fleet() == Some(&*key.name)) => {}
-            Some(Owner { fleet, .. }) => return Err(Setback::Refused(taken(object, fleet == Some(&*key.name)))),
-            None => return Err(Setback::Refused(taken(object, false))),
-        }
-        self.store.answer_child(object.kind, &found);
-        if found.deleting() {
-            return Err(Setback::Conflict("the old one is still being deleted".to_owned()));
-        }
-        if found.live == object.fingerprint {
-            return Ok(false);
-        }
-        self.change(key, fleet_uid, object, (found.uid(), found.resource_version())).await
-    }
-
-    /// Changes the object of this uid, known in this version, and no other.
-    async fn change(
-        &self,
-        key: &FleetKey,
-        fleet_uid: &str,
-        object: &Object,
-        known: (&str, &str),
-    ) -> Result<bool, Setback> {
-        let (uid, version) = known;
-        self.check(key, fleet_uid, object).await?;
-        if !self.store.allow_change(key, object.kind, &object.name, Instant::now()) {
-            let (kind, name) = (object.kind.as_str(), &object.name);
-            let message = format!(
-                "changed back as often as the operator changes it: find who else writes it with \
-                 `kubectl get {kind} {name} -o yaml --show-managed-fields`"
-            );
-            return Err(Setback::Refused(Obstacle { reason: Reason::ObjectRefused, message }));
-        }
-        self.send(key, object, ("uid", uid), Some(version)).await
-    }
-
-    /// Sends an object with a guard in its metadata. True: the API server took it.
-    async fn send(
-        &self,
-        key: &FleetKey,
-        object: &Object,
-        guard: (&str, &str),
-        version: Option<&str>,
-    ) -> Result<bool, Setback> {
-        let mut body = object.body.clone();
-        body["metadata"][guard.0] = guard.1.into();
-        if let Some(version) = object.precondition.resource_version() {
-            body["metadata"]["resourceVersion"] = version.into();
-        }
-        let source = Source::Children(object.kind);
-        let answer = self.writer.apply(source, &key.namespace, &object.name, &body, false).await?;
-        let stored: Seen = answer.read()?;
-        let result = match (answer.created, version == Some(stored.resource_version())) {
-            (true, _) => WriteResult::Created,
-            (false, true) => WriteResult::Unchanged,
-            (false, false) => WriteResult::Changed,
-        };
-        self.metrics.wrote(Written::Child(object.kind), result);
-        tracing::debug!(kind = object.kind.as_str(), name = object.name, ?result, "written");
-        self.store.answer_child(object.kind, &stored);
-        self.remember_form(key, object, &stored);
-        Ok(true)
-    }
-
-    /// The server may keep what it was given in another form, which would look like drift for ever.
-    fn remember_form(&self, key: &FleetKey, object: &Object, stored: &Seen) {
-        if stored.live != object.fingerprint
-            && self.store.set_same_as_live(key, object.kind, &object.name, object.fingerprint)
-        {
-            self.metrics.write_loop_avoided(object.kind);
-            let (kind, name) = (object.kind.as_str(), &object.name);
-            tracing::warn!(kind, name, "the API server keeps this object in another form than it was applied in");
-        }
-    }
-
-    async fn prune(&self, key: &FleetKey, fleet_uid: &str, prune: &Prune) -> Result<Outcome, Setback> {
-        let Prune { kind, name, uid, resource_version } = prune;
-        let held: Option<Child> = self.store.child(key, *kind, name);
-        if !held.is_some_and(|held| is_ours(&held, fleet_uid) && *held.uid == **uid && !held.deleting) {
-            return Ok(Outcome::default());
-        }
-        let source = Source::Children(*kind);
-        let deleted = self.writer.delete(source, &key.namespace, name, uid, resource_version).await;
-        let result = match &deleted {
-            Ok(_) | Err(Setback::NotFound(_)) => WriteResult::Deleted,
-            Err(Setback::Conflict(_)) => WriteResult::Conflict,
-            Err(Setback::Refused(_)) => WriteResult::Refused,
-            Err(Setback::Failing { .. } | Setback::Deposed) => WriteResult::Failed,
-        };
-        self.metrics.wrote(Written::Child(*kind), result);
-        match deleted {
-            // The watch tells when it is gone.
-            Ok(_) => Ok(Outcome { wrote: true, news: false }),
-            // That it is gone is believed when the watch tells it, because nothing would tell that it is not.
-            Err(Setback::NotFound(message)) => Err(Setback::Conflict(message)),
-            Err(setback) => Err(setback),
-        }
     }
 }
 
