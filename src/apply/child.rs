@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 
 use super::{
-    Applier, Outcome,
-    refusal::{naming, taken},
+    Applier, Fleet, Outcome,
+    refusal::{changed_back, deleted_again, is_immutable, naming, taken},
     request::Setback,
 };
 use crate::{
@@ -17,14 +17,14 @@ use crate::{
     metrics::{WriteResult, Written},
     observe::is_ours,
     plan::{
-        Obstacle, Prune,
+        Prune,
         object::{Kind, Object},
     },
 };
 
 impl Applier {
-    pub(super) async fn write(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
-        let written = self.write_checked(key, fleet_uid, object).await;
+    pub(super) async fn write(&self, fleet: Fleet<'_>, object: &Object) -> Result<Outcome, Setback> {
+        let written = self.write_checked(fleet, object).await;
         if let Err(setback) = &written {
             let result = match setback {
                 Setback::Deposed => return written,
@@ -39,7 +39,8 @@ impl Applier {
         written.map_err(|setback| naming(object, setback))
     }
 
-    async fn write_checked(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<Outcome, Setback> {
+    async fn write_checked(&self, fleet: Fleet<'_>, object: &Object) -> Result<Outcome, Setback> {
+        let Fleet { key, uid: fleet_uid, .. } = fleet;
         // It may have been deleted since the plan was made; its objects go with it.
         if !self.store.is_fleet(key, fleet_uid) {
             return Err(Setback::NotFound(format!("the fleet {key} is gone")));
@@ -48,13 +49,13 @@ impl Applier {
         let before = held();
         let wrote = match &before {
             Some(before) if is_ours(before, fleet_uid) => {
-                self.change(key, fleet_uid, object, (&before.uid, &before.resource_version)).await?
+                self.change(fleet, object, (&before.uid, &before.resource_version)).await?
             }
             Some(before) => {
                 let by_name = before.owner.as_ref().is_some_and(|(_, by_name)| *by_name);
                 return Err(Setback::Refused(taken(object, by_name)));
             }
-            None => self.create(key, fleet_uid, object).await?,
+            None => self.create(fleet, object).await?,
         };
         // Compared here and not where the answer is put away: the watch may have been faster than the answer.
         let news = match (before, held()) {
@@ -66,17 +67,25 @@ impl Applier {
 
     /// Creates what is not there. Version 1 is no object's: an object of the name makes this a conflict, so that
     /// nothing foreign is ever taken over.
-    async fn create(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
-        self.check(key, fleet_uid, object).await?;
-        match self.send(key, object, ("resourceVersion", "1"), None).await {
-            Err(Setback::Conflict(_)) => self.meet(key, fleet_uid, object).await,
+    async fn create(&self, fleet: Fleet<'_>, object: &Object) -> Result<bool, Setback> {
+        self.check(fleet.key, fleet.uid, object).await?;
+        if fleet.known && !self.store.may_remake(fleet.key, object.kind, Instant::now()) {
+            return Err(Setback::Refused(deleted_again(object)));
+        }
+        match self.send(fleet.key, object, ("resourceVersion", "1"), None).await {
+            Err(Setback::Conflict(_)) => self.meet(fleet, object).await,
+            Ok(made) if fleet.known => {
+                self.store.count_remade(fleet.key, object.kind, Instant::now());
+                Ok(made)
+            }
             other => other,
         }
     }
 
     /// An object of the name exists that no watch has brought: either it is ours and the watch lags or its label was
     /// removed, or it is somebody else's.
-    async fn meet(&self, key: &FleetKey, fleet_uid: &str, object: &Object) -> Result<bool, Setback> {
+    async fn meet(&self, fleet: Fleet<'_>, object: &Object) -> Result<bool, Setback> {
+        let Fleet { key, uid: fleet_uid, .. } = fleet;
         let source = Source::Children(object.kind);
         let found: Seen = self.writer.get(source, &key.namespace, &object.name).await?.read()?;
         match found.owner() {
@@ -93,28 +102,26 @@ impl Applier {
         if found.live == object.fingerprint {
             return Ok(false);
         }
-        self.change(key, fleet_uid, object, (found.uid(), found.resource_version())).await
+        self.change(fleet, object, (found.uid(), found.resource_version())).await
     }
 
     /// Changes the object of this uid, known in this version, and no other.
-    async fn change(
-        &self,
-        key: &FleetKey,
-        fleet_uid: &str,
-        object: &Object,
-        known: (&str, &str),
-    ) -> Result<bool, Setback> {
-        let (uid, version) = known;
-        self.check(key, fleet_uid, object).await?;
+    async fn change(&self, fleet: Fleet<'_>, object: &Object, known: (&str, &str)) -> Result<bool, Setback> {
+        let (key, (uid, version)) = (fleet.key, known);
+        self.check(key, fleet.uid, object).await?;
         if !self.store.allow_change(key, object.kind, &object.name, Instant::now()) {
-            let (kind, name) = (object.kind.as_str(), &object.name);
-            let message = format!(
-                "changed back as often as the operator changes it: find who else writes it with \
-                 `kubectl get {kind} {name} -o yaml --show-managed-fields`"
-            );
-            return Err(Setback::Refused(Obstacle { reason: Reason::ObjectRefused, message }));
+            return Err(Setback::Refused(changed_back(object)));
         }
-        self.send(key, object, ("uid", uid), Some(version)).await
+        match self.send(key, object, ("uid", uid), Some(version)).await {
+            // Made from a record that is lost since, by an operator that rendered it in other words. Nobody can change
+            // it, and pods that run have their copy.
+            Err(Setback::Refused(refused)) if is_immutable(object, &refused) => {
+                let source = Source::Children(object.kind);
+                self.writer.delete(source, &key.namespace, &object.name, uid, version).await?;
+                Err(Setback::Conflict("it cannot be changed: deleted, to be made anew".to_owned()))
+            }
+            other => other,
+        }
     }
 
     /// Sends an object with a guard in its metadata. True: the API server took it.

@@ -45,6 +45,8 @@ pub struct Applied {
     pub setback: Option<Setback>,
     /// Whether something that pods need is refused and missing.
     unmade: bool,
+    /// Whether that is the volume: pods would write to another's that has its name.
+    unclaimed: bool,
     /// Revisions whose record is refused and missing.
     unrecorded: Vec<String>,
 }
@@ -150,7 +152,7 @@ impl Applier {
             if stage == Stage::Pods {
                 self.write_pods(fleet, due, applied).await;
             } else if !due.is_empty() {
-                let all = due.iter().map(|object| self.write(key, uid, object));
+                let all = due.iter().map(|object| self.write(fleet, object));
                 for (object, written) in due.iter().zip(join_all(all).await) {
                     self.note(fleet, object, written, applied);
                 }
@@ -164,15 +166,16 @@ impl Applier {
     }
 
     /// One Deployment after the other, those that stop something last. While what a revision needs cannot be made,
-    /// nothing that runs is taken away for it.
+    /// nothing that runs is taken away for it, and while its volume is not ours, nothing starts.
     async fn write_pods(&self, fleet: Fleet<'_>, mut due: Vec<&Object>, applied: &mut Applied) {
         let stops = |object: &Object| matches!(object.precondition, Precondition::Unchanged { .. });
         due.sort_by_key(|object| stops(object));
         for object in due {
-            if stops(object) && applied.unmade {
+            let held_back = if stops(object) { applied.unmade } else { applied.unclaimed };
+            if held_back {
                 continue;
             }
-            let written = self.write(fleet.key, fleet.uid, object).await;
+            let written = self.write(fleet, object).await;
             self.note(fleet, object, written, applied);
             if applied.setback.is_some() {
                 return;
@@ -187,6 +190,7 @@ impl Applier {
         );
         if needed && matches!(written, Err(Setback::Refused(_))) && !self.is_there(fleet, object) {
             applied.unmade = true;
+            applied.unclaimed |= object.kind == Kind::PersistentVolumeClaim;
             if object.kind == Kind::ControllerRevision {
                 applied.unrecorded.push(object.name.clone());
             }

@@ -9,7 +9,7 @@ use crate::{
     },
     plan::{
         Obstacle,
-        object::{FLEET_LABEL, Object},
+        object::{FLEET_LABEL, Kind, Object},
     },
 };
 
@@ -23,6 +23,31 @@ pub(super) fn taken(object: &Object, left_over: bool) -> Obstacle {
     let message =
         format!("{kind} {name} exists and is not this fleet's: rename or remove it, or give the fleet another name");
     Obstacle { reason: Reason::NameTaken, message }
+}
+
+/// Somebody else writes what we write.
+pub(super) fn changed_back(object: &Object) -> Obstacle {
+    let (kind, name) = (object.kind.as_str(), &object.name);
+    let message = format!(
+        "changed back as often as the operator changes it: find who else writes it with \
+         `kubectl get {kind} {name} -o yaml --show-managed-fields`"
+    );
+    Obstacle { reason: Reason::ObjectRefused, message }
+}
+
+/// Somebody deletes what we make.
+pub(super) fn deleted_again(object: &Object) -> Obstacle {
+    let kind = object.kind.as_str();
+    let message = format!(
+        "deleted as often as the operator makes it: find who deletes a {kind} of this namespace in the API server's audit \
+         log, such as a policy or a clean-up job"
+    );
+    Obstacle { reason: Reason::ObjectRefused, message }
+}
+
+/// Whether the API server refuses because the text of a ConfigMap can never change.
+pub(super) fn is_immutable(object: &Object, refused: &Obstacle) -> bool {
+    object.kind == Kind::ConfigMap && refused.message.contains("field is immutable when `immutable` is set")
 }
 
 /// An obstacle's message tells which object it is about.

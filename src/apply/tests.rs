@@ -6,15 +6,16 @@ use serde_json::json;
 use super::*;
 use crate::{leader::Leadership, plan::validate::Settings};
 
-/// Answers every write: records are refused, all else is stored as it was sent. Tells what was asked for.
-async fn refusing_records(
+/// Answers every write: one kind is refused, all else is stored as it was sent. Tells what was asked for.
+async fn refusing(
+    kind: &str,
     mut requests: tower_test::mock::Handle<http::Request<Body>, http::Response<Body>>,
 ) -> Vec<String> {
     let mut asked = Vec::new();
     while let Some((request, reply)) = requests.next_request().await {
         let (head, body) = request.into_parts();
         let plural = head.uri.path().rsplit('/').nth(1).unwrap_or_default().to_owned();
-        let refused = plural == "controllerrevisions";
+        let refused = plural == kind;
         asked.push(plural);
         let answer = if refused {
             json!({ "kind": "Status", "code": 403, "message": "denied by policy" }).to_string().into()
@@ -27,35 +28,126 @@ async fn refusing_records(
     asked
 }
 
-#[tokio::test]
-async fn a_refused_record_keeps_nothing_back_but_what_is_made_from_it() {
+/// All that a fleet of the smallest spec consists of, and a cache that knows of that fleet and of nothing else.
+fn smallest() -> (Vec<Object>, FleetKey, Arc<Store>) {
     let settings =
         Settings { engine_image_repository: "r/athens".to_owned(), cluster_domain: "cluster.local".to_owned() };
     let text = "apiVersion: goproxy.rs/v1alpha1\nkind: GoProxy\nmetadata: {name: corp, namespace: build}\nspec: {}\n";
     let objects = crate::render::render("test", text, &Arc::new(settings), Timestamp::UNIX_EPOCH).unwrap();
-    let key = FleetKey::new("build", "corp");
     let store = Arc::new(Store::default());
-    let fleet = json!({
+    store.put_fleet(serde_json::from_value(fleet()).unwrap());
+    (objects, FleetKey::new("build", "corp"), store)
+}
+
+fn fleet() -> serde_json::Value {
+    json!({
         "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "spec": {},
         "metadata": { "name": "corp", "namespace": "build", "uid": "u", "resourceVersion": "1" },
-    });
-    store.put_fleet(serde_json::from_value(fleet).unwrap());
+    })
+}
 
-    let (service, requests) = tower_test::mock::pair();
-    let server = tokio::spawn(refusing_records(requests));
-    let writer = Writer { client: kube::Client::new(service, "default"), leadership: Leadership::always() };
-    let applier = Applier { writer, store, metrics: Arc::default() };
+fn here(objects: Vec<Object>) -> [TargetPlan; 1] {
     let target = Target { region: "default".to_owned(), cluster: None };
-    let targets = [TargetPlan { target, objects, prune: Vec::new() }];
-    let outcome = applier.apply(Fleet { key: &key, uid: "u", known: false }, &targets).await;
-    drop(applier);
-    let asked = server.await.unwrap();
+    [TargetPlan { target, objects, prune: Vec::new() }]
+}
 
+fn applier(service: tower_test::mock::Mock<http::Request<Body>, http::Response<Body>>, store: Arc<Store>) -> Applier {
+    let writer = Writer { client: kube::Client::new(service, "default"), leadership: Leadership::always() };
+    Applier { writer, store, metrics: Arc::default() }
+}
+
+fn answer(code: u16, body: impl Into<Vec<u8>>) -> http::Response<Body> {
+    http::Response::builder().status(code).body(Body::from(body.into())).unwrap()
+}
+
+/// What is asked for while one kind is refused.
+async fn with_one_refused(kind: &'static str) -> Vec<String> {
+    let (objects, key, store) = smallest();
+    let (service, requests) = tower_test::mock::pair();
+    let server = tokio::spawn(refusing(kind, requests));
+    let applier = applier(service, store);
+    let outcome = applier.apply(Fleet { key: &key, uid: "u", known: false }, &here(objects)).await;
     assert_eq!((outcome.obstacles.len(), &outcome.setback), (1, &None));
+    drop(applier);
+    server.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_record_keeps_nothing_back_but_what_is_made_from_it() {
+    let asked = with_one_refused("controllerrevisions").await;
     for made in ["serviceaccounts", "networkpolicies", "persistentvolumeclaims", "services", "poddisruptionbudgets"] {
         assert!(asked.iter().any(|plural| plural == made), "{made} is missing in {asked:?}");
     }
     for waits in ["configmaps", "deployments"] {
         assert!(!asked.iter().any(|plural| plural == waits), "{waits} was made without a record");
     }
+}
+
+#[tokio::test]
+async fn no_pod_starts_on_a_volume_that_is_not_ours() {
+    let asked = with_one_refused("persistentvolumeclaims").await;
+    assert!(asked.iter().any(|plural| plural == "services"), "{asked:?}");
+    assert!(!asked.iter().any(|plural| plural == "deployments"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_text_that_can_never_change_is_made_anew() {
+    let (mut objects, key, store) = smallest();
+    objects.retain(|object| object.kind == Kind::ConfigMap);
+    let mut other = objects[0].body.clone();
+    other["metadata"]["uid"] = "c".into();
+    other["metadata"]["resourceVersion"] = "7".into();
+    other["metadata"]["ownerReferences"][0]["uid"] = "u".into();
+    other["data"]["config.toml"] = "# by another operator".into();
+    store.put_child(Kind::ConfigMap, &crate::cache::decode::Seen::new(other));
+
+    let (service, mut requests) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+    let server = tokio::spawn(async move {
+        let (change, reply) = requests.next_request().await.unwrap();
+        let message = "ConfigMap \"corp-1\" is invalid: data: Forbidden: field is immutable when `immutable` is set";
+        reply.send_response(answer(422, json!({ "kind": "Status", "code": 422, "message": message }).to_string()));
+        let (delete, reply) = requests.next_request().await.unwrap();
+        reply.send_response(answer(200, "{}"));
+        assert_eq!((change.method(), delete.method()), (&http::Method::PATCH, &http::Method::DELETE));
+        delete.into_body().collect().await.unwrap().to_bytes()
+    });
+    let applier = applier(service, store);
+    let outcome = applier.apply(Fleet { key: &key, uid: "u", known: true }, &here(objects)).await;
+    assert!(matches!(outcome.setback, Some(Setback::Conflict(_))), "looked at again: {:?}", outcome.setback);
+    let options: serde_json::Value = serde_json::from_slice(&server.await.unwrap()).unwrap();
+    assert_eq!(options["preconditions"], json!({ "uid": "c", "resourceVersion": "7" }), "exactly what was refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_deleted_each_time_is_not_made_for_ever() {
+    let (mut objects, key, store) = smallest();
+    objects.retain(|object| object.kind == Kind::Service);
+    let (service, mut requests) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+    tokio::spawn(async move {
+        let mut version = 10;
+        while let Some((request, reply)) = requests.next_request().await {
+            if request.method() == http::Method::GET {
+                reply.send_response(answer(200, fleet().to_string()));
+                continue;
+            }
+            version += 1;
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let mut made: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            made["metadata"]["uid"] = "s".into();
+            made["metadata"]["resourceVersion"] = version.to_string().into();
+            reply.send_response(answer(201, made.to_string()));
+        }
+    });
+    let applier = applier(service, store.clone());
+    let fleet = Fleet { key: &key, uid: "u", known: true };
+    for round in 0..10 {
+        let outcome = applier.apply(fleet, &here(objects.clone())).await;
+        assert_eq!((outcome.writes, &outcome.obstacles), (1, &Vec::new()), "round {round}");
+        store.remove_child(Kind::Service, "build", "s");
+    }
+    let outcome = applier.apply(fleet, &here(objects.clone())).await;
+    assert_eq!((outcome.writes, outcome.obstacles.len()), (0, 1));
+    assert!(outcome.obstacles[0].message.contains("deleted as often as the operator makes it"));
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    assert_eq!(applier.apply(fleet, &here(objects)).await.writes, 1, "and then tried again");
 }

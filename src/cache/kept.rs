@@ -1,6 +1,6 @@
 //! What is kept of each object, and how it is compared.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub children: Vec<Child>,
     pub pods: Vec<KeptPod>,
     pub obstacles: Vec<Obstacle>,
+    /// How often children of a kind were made anew lately. Empty where nobody deletes any.
+    pub remade: BTreeMap<Kind, Changes>,
 }
 
 /// A fleet, or why it cannot be read.
@@ -170,7 +172,7 @@ impl Child {
     }
 }
 
-/// How often a child was changed by us in a row. A plan needs a few changes per minute at most; more means that
+/// How often a child was changed by us, or a kind of it made anew, in a row. A plan needs a few changes per minute at most; more means that
 /// somebody else changes it back each time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changes {
@@ -183,6 +185,11 @@ impl Changes {
     pub(super) const MOST: u8 = 10;
     /// How long a fight rests before the next round.
     const PERIOD: Duration = Duration::from_secs(60);
+
+    /// Whether there were so many that it is too many.
+    pub(super) fn spent(&self, now: Instant) -> bool {
+        self.count >= Self::MOST && self.since.is_some_and(|since| now.duration_since(since) < Self::PERIOD)
+    }
 
     /// Counts one more. False when it is too many.
     pub(super) fn allow(&mut self, now: Instant) -> bool {

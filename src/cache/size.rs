@@ -1,7 +1,7 @@
 //! What is held, in bytes, by a walk over all of it: what was asked of the allocator. What the allocator itself adds, and
 //! everything that is not the store, is the rest of the process's memory.
 
-use std::{collections::BTreeMap, mem::size_of, sync::Arc};
+use std::{mem::size_of, sync::Arc};
 
 use super::{
     FleetKey,
@@ -38,25 +38,19 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// Of all that is held.
-    pub(super) fn of(fleets: &BTreeMap<FleetKey, Entry>) -> Self {
-        let mut bytes = Self::default();
-        for (key, entry) in fleets {
-            bytes.index += size_of::<(FleetKey, Entry)>() + shared(&key.namespace) + shared(&key.name);
-            bytes.index += entry.obstacles.iter().map(|one| one.message.len() + size_of_val(one)).sum::<usize>();
-            if let Some(fleet) = &entry.fleet {
-                bytes.add_fleet(fleet);
-            }
-            bytes.children += entry.children.capacity() * size_of::<Child>();
-            // The owner's uid is shared by all of them.
-            bytes.children +=
-                entry.children.iter().find_map(|child| child.owner.as_ref()).map_or(0, |one| shared(&one.0));
-            entry.children.iter().for_each(|child| bytes.add_child(child));
-            bytes.pods += entry.pods.capacity() * size_of::<KeptPod>();
-            bytes.pods +=
-                entry.pods.iter().map(|kept| kept.uid.len() + kept.pod.as_ref().map_or(0, pod)).sum::<usize>();
+    /// Of all that is held of one fleet.
+    pub(super) fn add(&mut self, key: &FleetKey, entry: &Entry) {
+        self.index += size_of::<(FleetKey, Entry)>() + shared(&key.namespace) + shared(&key.name);
+        self.index += entry.obstacles.iter().map(|one| one.message.len() + size_of_val(one)).sum::<usize>();
+        if let Some(fleet) = &entry.fleet {
+            self.add_fleet(fleet);
         }
-        bytes
+        self.children += entry.children.capacity() * size_of::<Child>();
+        // The owner's uid is shared by all of them.
+        self.children += entry.children.iter().find_map(|child| child.owner.as_ref()).map_or(0, |one| shared(&one.0));
+        entry.children.iter().for_each(|child| self.add_child(child));
+        self.pods += entry.pods.capacity() * size_of::<KeptPod>();
+        self.pods += entry.pods.iter().map(|kept| kept.uid.len() + kept.pod.as_ref().map_or(0, pod)).sum::<usize>();
     }
 
     /// Each part with its name.

@@ -106,9 +106,16 @@ impl Store {
         self.lock().counts.clone()
     }
 
-    /// How much memory what is held takes. Walks over all of it.
+    /// How much memory what is held takes. Walks over all of it, and lets others in between fleets.
     pub fn bytes(&self) -> Bytes {
-        Bytes::of(&self.lock().fleets)
+        let keys: Vec<FleetKey> = self.lock().fleets.keys().cloned().collect();
+        let mut bytes = Bytes::default();
+        for key in keys {
+            if let Some(entry) = self.lock().fleets.get(&key) {
+                bytes.add(&key, entry);
+            }
+        }
+        bytes
     }
 
     /// Remembers what could not be written. True if that is news.
@@ -143,6 +150,20 @@ impl Store {
         let entry = inner.fleets.get_mut(key);
         let child = entry.and_then(|entry| entry.children.iter_mut().find(|child| child.is(kind, name)));
         child.is_none_or(|child| child.changes.allow(now))
+    }
+
+    /// Whether a child that is gone may be made anew. False when that happened so often with its kind that somebody must
+    /// be deleting it each time.
+    pub fn may_remake(&self, key: &FleetKey, kind: Kind, now: Instant) -> bool {
+        let inner = self.lock();
+        !inner.fleets.get(key).and_then(|entry| entry.remade.get(&kind)).is_some_and(|remade| remade.spent(now))
+    }
+
+    /// Counts a child that was made anew because it was gone.
+    pub fn count_remade(&self, key: &FleetKey, kind: Kind, now: Instant) {
+        if let Some(entry) = self.lock().fleets.get_mut(key) {
+            entry.remade.entry(kind).or_default().allow(now);
+        }
     }
 
     /// A watch, of one namespace or of all, begins anew: what it brings from here on is the whole.
