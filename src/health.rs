@@ -5,34 +5,16 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use kube::runtime::watcher;
 use tokio::{
     sync::{Notify, watch},
     time::{Duration, Instant},
 };
 
-use crate::cache::{
-    Source,
-    pump::{Watch, status_of},
-};
+use crate::cache::watch::Watch;
 
 /// How long a listed watch's trouble is believed after it was last heard: a watch that works again may have nothing to
 /// bring for hours, but one that does not is heard at least every 30 seconds.
 const TROUBLE_LASTS: Duration = Duration::from_secs(75);
-
-/// What a person must do about a watch's error. `None` for what passes by itself.
-pub fn trouble(source: Source, error: &watcher::Error) -> Option<String> {
-    let status = status_of(error)?;
-    match (status.code, source) {
-        (403, _) => Some(status.message.clone()),
-        (404, Source::Fleets) => Some(
-            "the CustomResourceDefinition goproxies.goproxy.rs is not installed: apply the files under crds/"
-                .to_owned(),
-        ),
-        (404, Source::Children(_) | Source::Pods) => Some(format!("the API server does not serve {}", source.plural())),
-        _ => None,
-    }
-}
 
 /// What the process waits for.
 #[derive(Debug)]
@@ -130,29 +112,11 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
-
-    fn refused(code: u16, message: &str) -> watcher::Error {
-        let status = Status { code, message: message.to_owned(), ..Status::default() };
-        watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()))
-    }
 
     fn health() -> (Health, Vec<Watch>) {
         let watches = Watch::all(&[]);
         (Health::new(&watches), watches)
-    }
-
-    #[test]
-    fn tells_a_missing_permission_and_a_missing_definition_by_name() {
-        let message =
-            "pods is forbidden: User \"u\" cannot watch resource \"pods\" in API group \"\" at the cluster scope";
-        assert_eq!(trouble(Source::Pods, &refused(403, message)).as_deref(), Some(message));
-        let missing = trouble(Source::Fleets, &refused(404, "404 page not found")).unwrap();
-        assert!(missing.contains("goproxies.goproxy.rs is not installed"), "{missing}");
-        assert_eq!(trouble(Source::Pods, &refused(500, "etcd leader changed")), None, "that passes by itself");
-        assert_eq!(trouble(Source::Pods, &watcher::Error::NoResourceVersion), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::cache::pump::Watch;
+    use crate::cache::watch::Watch;
 
     async fn get(address: SocketAddr, path: &'static str) -> String {
         let ask = move || -> std::io::Result<String> {

@@ -8,6 +8,7 @@ pub mod projection;
 pub mod pump;
 pub mod size;
 pub mod store;
+pub mod watch;
 
 use std::{fmt, sync::Arc};
 

@@ -15,11 +15,12 @@ use super::{
     FleetKey, Source,
     decode::{Seen, SeenFleet},
     store::Store,
+    watch::Watch,
 };
 use crate::{
     backoff::{Backoff, chance},
     controller::queue::Queue,
-    health::{self, Health},
+    health::Health,
     metrics::Metrics,
     plan::object::FLEET_LABEL,
 };
@@ -41,30 +42,7 @@ pub struct Sinks {
     pub metrics: Arc<Metrics>,
 }
 
-/// One watch: what, and in which namespace; `None` is all of them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Watch {
-    /// What is watched.
-    pub source: Source,
-    /// Where.
-    pub namespace: Option<Arc<str>>,
-}
-
 impl Watch {
-    /// Every watch that the operator needs for these namespaces; none named means all.
-    pub fn all(namespaces: &[String]) -> Vec<Self> {
-        let scopes: Vec<Option<Arc<str>>> = if namespaces.is_empty() {
-            vec![None]
-        } else {
-            namespaces.iter().map(|ns| Some(ns.as_str().into())).collect()
-        };
-        let of = |namespace: &Option<Arc<str>>| {
-            let namespace = namespace.clone();
-            Source::all().map(move |source| Self { source, namespace: namespace.clone() })
-        };
-        scopes.iter().flat_map(of).collect()
-    }
-
     /// Runs until the process ends, from the start again whenever lists are asked for anew. Every error is waited out.
     pub async fn run(self, client: Client, sinks: Sinks) {
         let mut rounds = sinks.health.rounds();
@@ -168,7 +146,7 @@ impl Watch {
 
     fn report(&self, sinks: &Sinks, error: &watcher::Error) {
         sinks.metrics.watch_failed(self.source);
-        let Some(reason) = health::trouble(self.source, error) else {
+        let Some(reason) = trouble(self.source, error) else {
             tracing::info!(watch = %self, error = describe_watch(error), "watch interrupted, resuming");
             return;
         };
@@ -222,21 +200,28 @@ impl Watch {
     }
 }
 
-impl std::fmt::Display for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.source.plural())?;
-        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, " in namespace {namespace}"))
-    }
-}
-
 /// Servers before 1.34 refuse a streamed list as invalid when the feature is off, and older ones as bad.
 fn cannot_stream(error: &watcher::Error) -> bool {
     status_of(error)
         .is_some_and(|status| matches!(status.code, 400 | 422) && status.message.contains("sendInitialEvents"))
 }
 
+/// What a person must do about a watch's error. `None` for what passes by itself.
+fn trouble(source: Source, error: &watcher::Error) -> Option<String> {
+    let status = status_of(error)?;
+    match (status.code, source) {
+        (403, _) => Some(status.message.clone()),
+        (404, Source::Fleets) => Some(
+            "the CustomResourceDefinition goproxies.goproxy.rs is not installed: apply the files under crds/"
+                .to_owned(),
+        ),
+        (404, Source::Children(_) | Source::Pods) => Some(format!("the API server does not serve {}", source.plural())),
+        _ => None,
+    }
+}
+
 /// What the API server said, if it is that which went wrong.
-pub fn status_of(error: &watcher::Error) -> Option<&Status> {
+fn status_of(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::WatchError(status) => Some(status),
         watcher::Error::InitialListFailed(cause)
@@ -260,6 +245,22 @@ fn describe_watch(error: &watcher::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(code: u16, message: &str) -> watcher::Error {
+        let status = Status { code, message: message.to_owned(), ..Status::default() };
+        watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn tells_a_missing_permission_and_a_missing_definition_by_name() {
+        let message =
+            "pods is forbidden: User \"u\" cannot watch resource \"pods\" in API group \"\" at the cluster scope";
+        assert_eq!(trouble(Source::Pods, &refused(403, message)).as_deref(), Some(message));
+        let missing = trouble(Source::Fleets, &refused(404, "404 page not found")).unwrap();
+        assert!(missing.contains("goproxies.goproxy.rs is not installed"), "{missing}");
+        assert_eq!(trouble(Source::Pods, &refused(500, "etcd leader changed")), None, "that passes by itself");
+        assert_eq!(trouble(Source::Pods, &watcher::Error::NoResourceVersion), None);
+    }
 
     #[test]
     fn pages_only_where_the_server_says_that_it_does_not_stream() {

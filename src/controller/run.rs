@@ -15,10 +15,7 @@ use tokio::{
 use super::{Context, queue::Queue, work};
 use crate::{
     apply::{Applier, request::Writer},
-    cache::{
-        pump::{Sinks, Watch},
-        store::Store,
-    },
+    cache::{pump::Sinks, store::Store, watch::Watch},
     client::{ClientError, Clients, clients},
     clock::Clock,
     events::Events,

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use goproxy_operator::{
     apply::{Applier, request::Writer},
-    cache::{
-        pump::{Sinks, Watch},
-        store::Store as Cache,
-    },
+    cache::{pump::Sinks, store::Store as Cache, watch::Watch},
     clock::Clock,
     controller::{Context, queue::Queue, work},
     events::Events,
