@@ -252,6 +252,14 @@ impl<S: Server> Interposer<S> {
         self.crash.notified().await;
     }
 
+    /// Waits until an outage that began is over.
+    pub async fn recovered(&self) {
+        let until = self.lock().outage_until;
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
     /// A connection for a new operator; those of earlier ones lead nowhere from now on.
     pub fn connect(&self) -> Connection<S> {
         let mut tally = self.lock();

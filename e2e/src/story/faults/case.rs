@@ -183,6 +183,13 @@ impl Run<'_> {
 
     /// Nothing is written any more, neither when something else happens nor when another operator starts.
     async fn rest(&mut self, expected: Option<&Digest>) -> Result<Digest> {
+        // Asked to look, the operator tries again each time while the server is out; that is not what is looked for here.
+        let interposer = self.interposer.clone();
+        let recovered = async {
+            interposer.recovered().await;
+            Ok(())
+        };
+        self.alive(recovered).await?;
         for round in 1..=ROUNDS {
             if let Some(expected) = expected {
                 self.wait_for(expected).await?;
