@@ -69,13 +69,13 @@ impl Applier {
     /// nothing foreign is ever taken over.
     async fn create(&self, fleet: Fleet<'_>, object: &Object) -> Result<bool, Setback> {
         self.check(fleet.key, fleet.uid, object).await?;
-        if fleet.known && !self.store.may_remake(fleet.key, object.kind, Instant::now()) {
-            return Err(Setback::Refused(deleted_again(object)));
+        if fleet.known && !self.store.may_remake(fleet.key, object.kind, &object.name, Instant::now()) {
+            return Err(Setback::Refused(deleted_again()));
         }
         match self.send(fleet.key, object, ("resourceVersion", "1"), None).await {
             Err(Setback::Conflict(_)) => self.meet(fleet, object).await,
             Ok(made) if fleet.known => {
-                self.store.count_remade(fleet.key, object.kind, Instant::now());
+                self.store.count_remade(fleet.key, object.kind, &object.name, Instant::now());
                 Ok(made)
             }
             other => other,
@@ -118,6 +118,11 @@ impl Applier {
             Err(Setback::Refused(refused)) if is_immutable(object, &refused) => {
                 let source = Source::Children(object.kind);
                 self.writer.delete(source, &key.namespace, &object.name, uid, version).await?;
+                self.metrics.wrote(Written::Child(object.kind), WriteResult::Deleted);
+                tracing::warn!(
+                    name = object.name,
+                    "this ConfigMap differs and can never change: deleted, to be made anew"
+                );
                 Err(Setback::Conflict("it cannot be changed: deleted, to be made anew".to_owned()))
             }
             other => other,

@@ -36,12 +36,11 @@ pub(super) fn changed_back(object: &Object) -> Obstacle {
 }
 
 /// Somebody deletes what we make.
-pub(super) fn deleted_again(object: &Object) -> Obstacle {
-    let kind = object.kind.as_str();
-    let message = format!(
-        "deleted as often as the operator makes it: find who deletes a {kind} of this namespace in the API server's audit \
-         log, such as a policy or a clean-up job"
-    );
+pub(super) fn deleted_again() -> Obstacle {
+    let message =
+        "deleted as often as the operator makes it: the API server's audit log tells who does, such as a policy or a \
+                   clean-up job"
+            .to_owned();
     Obstacle { reason: Reason::ObjectRefused, message }
 }
 

@@ -23,8 +23,8 @@ pub(super) struct Entry {
     pub children: Vec<Child>,
     pub pods: Vec<KeptPod>,
     pub obstacles: Vec<Obstacle>,
-    /// How often children of a kind were made anew lately. Empty where nobody deletes any.
-    pub remade: BTreeMap<Kind, Changes>,
+    /// How often each child was made anew lately. Empty where nobody deletes any.
+    pub remade: BTreeMap<(Kind, Box<str>), Changes>,
 }
 
 /// A fleet, or why it cannot be read.
@@ -172,7 +172,7 @@ impl Child {
     }
 }
 
-/// How often a child was changed by us, or a kind of it made anew, in a row. A plan needs a few changes per minute at most; more means that
+/// How often a child was changed by us, or made anew, in a row. A plan needs a few changes per minute at most; more means that
 /// somebody else changes it back each time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changes {
@@ -188,12 +188,17 @@ impl Changes {
 
     /// Whether there were so many that it is too many.
     pub(super) fn spent(&self, now: Instant) -> bool {
-        self.count >= Self::MOST && self.since.is_some_and(|since| now.duration_since(since) < Self::PERIOD)
+        self.count >= Self::MOST && self.is_recent(now)
+    }
+
+    /// Whether they still count.
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.duration_since(since) < Self::PERIOD)
     }
 
     /// Counts one more. False when it is too many.
     pub(super) fn allow(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.duration_since(since) >= Self::PERIOD) {
+        if !self.is_recent(now) {
             *self = Self { count: 0, since: Some(now) };
         }
         self.count = self.count.saturating_add(1);

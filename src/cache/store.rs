@@ -152,17 +152,19 @@ impl Store {
         child.is_none_or(|child| child.changes.allow(now))
     }
 
-    /// Whether a child that is gone may be made anew. False when that happened so often with its kind that somebody must
-    /// be deleting it each time.
-    pub fn may_remake(&self, key: &FleetKey, kind: Kind, now: Instant) -> bool {
+    /// Whether a child that is gone may be made anew. False when that happened so often that somebody must be deleting it
+    /// each time.
+    pub fn may_remake(&self, key: &FleetKey, kind: Kind, name: &str, now: Instant) -> bool {
         let inner = self.lock();
-        !inner.fleets.get(key).and_then(|entry| entry.remade.get(&kind)).is_some_and(|remade| remade.spent(now))
+        let remade = inner.fleets.get(key).and_then(|entry| entry.remade.get(&(kind, name.into())));
+        !remade.is_some_and(|remade| remade.spent(now))
     }
 
     /// Counts a child that was made anew because it was gone.
-    pub fn count_remade(&self, key: &FleetKey, kind: Kind, now: Instant) {
+    pub fn count_remade(&self, key: &FleetKey, kind: Kind, name: &str, now: Instant) {
         if let Some(entry) = self.lock().fleets.get_mut(key) {
-            entry.remade.entry(kind).or_default().allow(now);
+            entry.remade.retain(|_, remade| remade.is_recent(now));
+            entry.remade.entry((kind, name.into())).or_default().allow(now);
         }
     }
 
