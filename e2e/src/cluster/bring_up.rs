@@ -1,65 +1,15 @@
 //! Bringing one cluster up.
 
-use std::path::PathBuf;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use super::kubeconfig::{self, Credential, Entry, Reach};
-use super::network::{self, Addresses, PRIVATE};
-use super::pki::{Identity, Pki};
-use super::process::Machine;
-use super::{Profile, Spec, addon, control_plane, node};
-use crate::progress::Progress;
-
-/// Everything that the parts of a cluster need while it is made.
-pub(super) struct BringUp<'a> {
-    pub(super) machine: &'a Machine,
-    pub(super) progress: &'a Progress,
-    pub(super) spec: &'a Spec,
-    pub(super) name: &'a str,
-    pub(super) node: &'a str,
-    pub(super) addresses: Addresses,
-    pub(super) directory: PathBuf,
-    pub(super) pki: Pki,
-    pub(super) mtu: u64,
-}
+use super::kubeconfig::Reach;
+use super::making::BringUp;
+use super::network::{self, PRIVATE};
+use super::pki::Identity;
+use super::{Profile, addon, control_plane, node};
 
 impl BringUp<'_> {
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    pub(super) fn path_text(&self, name: &str) -> String {
-        self.path(name).to_string_lossy().into_owned()
-    }
-
-    pub(super) fn kubeconfig_text(&self, component: &str) -> String {
-        self.path_text(&format!("kubeconfigs/{component}"))
-    }
-
-    /// Writes the kubeconfig of a component inside the cluster.
-    pub(super) fn write_kubeconfig(&self, component: &str, identity: &Identity) -> Result<()> {
-        self.write_kubeconfig_for(component, identity, Reach::Inside)
-    }
-
-    fn write_kubeconfig_for(&self, file: &str, identity: &Identity, reach: Reach) -> Result<()> {
-        let entry = Entry {
-            name: &format!("lab-{}", self.name),
-            from: reach,
-            addresses: self.addresses,
-            authority: &self.pki.authority_pem(),
-            credential: Credential::Certificate(self.pki.client(identity)?),
-        };
-        kubeconfig::write(&self.path(&format!("kubeconfigs/{file}")), &[entry])
-    }
-
-    /// A client for the cluster's administrator, from the host.
-    pub(super) async fn client(&self) -> Result<Client> {
-        client_of(&self.path("kubeconfigs/admin")).await
-    }
-
     /// Makes the cluster; returns when its node is ready and those of its own services that others build on.
     pub(super) async fn run(&self) -> Result<()> {
         self.connect().await?;
@@ -135,11 +85,4 @@ impl BringUp<'_> {
         }
         Ok(())
     }
-}
-
-/// A client for the current context of a kubeconfig.
-pub(super) async fn client_of(path: &std::path::Path) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Client::try_from(config).context("cannot make a client")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use kube::Client;
 
-use super::bring_up::BringUp;
+use super::making::BringUp;
 use super::pki::Identity;
 use super::process::Process;
 use super::wait;

@@ -12,8 +12,7 @@ use kube::{Api, Client};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::bring_up::client_of;
-use super::kubeconfig::{self, Credential, Entry, Reach};
+use super::kubeconfig::{self, Credential, Entry, Reach, client_of};
 use super::network::{self, Addresses};
 use super::process::{Machine, Place, Process, component_cgroup};
 use super::state::{Lock, StateDir};

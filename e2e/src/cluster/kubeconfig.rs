@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 use super::network::Addresses;
@@ -104,6 +106,13 @@ fn user(credential: &Credential) -> Value {
         }),
         Credential::Token(token) => json!({"token": token}),
     }
+}
+
+/// A client for the current context of a kubeconfig.
+pub(super) async fn client_of(path: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Client::try_from(config).context("cannot make a client")
 }
 
 #[cfg(test)]

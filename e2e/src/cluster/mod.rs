@@ -9,6 +9,7 @@ mod down;
 mod handle;
 mod journal;
 mod kubeconfig;
+mod making;
 mod network;
 mod node;
 mod pki;
@@ -35,9 +36,9 @@ pub use self::wait::until;
 
 pub(crate) use self::pki::PrivateAuthority;
 
-use self::bring_up::BringUp;
 use self::cgroup::Cgroups;
 use self::journal::{Change, Journal};
+use self::making::BringUp;
 use self::network::Addresses;
 use self::pki::Pki;
 use crate::image::{self, Image};

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
-use super::bring_up::BringUp;
 use super::config::{self, Inputs};
+use super::making::BringUp;
 use super::pki::Identity;
 use super::process::{Machine, Place, Process};
 use super::{resolver, wait};

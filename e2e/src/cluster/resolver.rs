@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
-use super::bring_up::BringUp;
+use super::making::BringUp;
 use super::process::Process;
 use crate::tools::{self, Family};
 

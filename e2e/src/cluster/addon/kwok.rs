@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::apply;
-use crate::cluster::bring_up::BringUp;
+use crate::cluster::making::BringUp;
 use crate::cluster::pki::Identity;
 use crate::cluster::process::Process;
 use crate::cluster::wait;
