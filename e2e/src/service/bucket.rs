@@ -19,10 +19,11 @@ const ENCRYPTED: &str = "s3-https";
 const PLAIN_PORT: u16 = 7070;
 const ENCRYPTED_PORT: u16 = 7071;
 
-/// A store with one bucket, over http and over https.
+/// A store with one bucket, over http and over https. Objects outlive a crash.
 #[derive(Debug)]
 pub struct Bucket {
-    room: Room,
+    /// Its processes, one for each of the two.
+    pub server: Room,
     /// Name of the bucket; it is addressed in the path.
     pub name: String,
     /// Region that signatures have to name.
@@ -38,16 +39,16 @@ pub struct Bucket {
 /// Starts the store and makes the bucket.
 pub async fn start(cluster: &Cluster) -> Result<Bucket> {
     tools::ensure(&[Family::VersityGw], &Progress::new())?;
-    let room = Room::open(cluster, "s3", PROGRAMS)?;
-    let bucket = Bucket {
-        ca_pem: room.certify()?,
+    let server = Room::open(cluster, "s3", PROGRAMS)?;
+    let mut bucket = Bucket {
+        ca_pem: server.certify()?,
         name: "modules".to_owned(),
         region: "us-east-1".to_owned(),
         access_key: format!("AK{}", secret()?[..18].to_uppercase()),
         secret_key: secret()?,
-        room,
+        server,
     };
-    bucket.room.make("data")?;
+    bucket.server.make("data")?;
     bucket.serve(PLAIN, PLAIN_PORT, false).await?;
     bucket.serve(ENCRYPTED, ENCRYPTED_PORT, true).await?;
     bucket.signed("PUT", "", None).await.context("make the bucket")?;
@@ -57,12 +58,12 @@ pub async fn start(cluster: &Cluster) -> Result<Bucket> {
 impl Bucket {
     /// The endpoint without encryption.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.room.endpoint(PLAIN_PORT))
+        format!("http://{}", self.server.endpoint(PLAIN_PORT))
     }
 
     /// The endpoint with encryption: the same bucket.
     pub fn encrypted_endpoint(&self) -> String {
-        format!("https://{}", self.room.endpoint(ENCRYPTED_PORT))
+        format!("https://{}", self.server.endpoint(ENCRYPTED_PORT))
     }
 
     /// Stores an object.
@@ -82,81 +83,52 @@ impl Bucket {
 
     /// The file in which the store keeps an object, for tests that damage it behind the store's back.
     pub fn file(&self, key: &str) -> PathBuf {
-        self.room.path("data").join(&self.name).join(key)
+        self.server.path("data").join(&self.name).join(key)
     }
 
     /// The store's own log: one line per request, in the format of S3 server access logs.
     pub fn requests(&self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         for component in [PLAIN, ENCRYPTED] {
-            lines.extend(self.room.read(&format!("{component}.log"))?.lines().map(str::to_owned));
+            lines.extend(self.server.read(&format!("{component}.log"))?.lines().map(str::to_owned));
         }
         Ok(lines)
     }
 
-    /// Kills the store; objects stay.
-    pub async fn kill(&self) -> Result<()> {
-        self.room.cluster().kill(PLAIN).await?;
-        self.room.cluster().kill(ENCRYPTED).await
-    }
-
-    /// Starts the store again.
-    pub async fn start_again(&self) -> Result<()> {
-        self.room.start_again(PLAIN, PLAIN_PORT).await?;
-        self.room.start_again(ENCRYPTED, ENCRYPTED_PORT).await
-    }
-
-    /// Makes the store hang.
-    pub fn pause(&self) -> Result<()> {
-        self.room.pause(PLAIN)?;
-        self.room.pause(ENCRYPTED)
-    }
-
-    /// Ends the hang.
-    pub fn resume(&self) -> Result<()> {
-        self.room.resume(PLAIN)?;
-        self.room.resume(ENCRYPTED)
-    }
-
-    /// Ends the store and deletes the bucket.
-    pub async fn close(self) -> Result<()> {
-        self.room.close(&[PLAIN, ENCRYPTED]).await
-    }
-
-    async fn serve(&self, component: &str, port: u16, encrypted: bool) -> Result<()> {
-        let log = self.room.write(&format!("{component}.log"), "")?.display().to_string();
+    async fn serve(&mut self, component: &str, port: u16, encrypted: bool) -> Result<()> {
+        let log = self.server.write(&format!("{component}.log"), "")?.display().to_string();
         let address = format!("0.0.0.0:{port}");
         let mut args = vec!["--quiet", "--port", &address, "--region", &self.region, "--access-log", &log];
-        let (certificate, key) = (self.room.path_text("server.crt"), self.room.path_text("server.key"));
+        let (certificate, key) = (self.server.path_text("server.crt"), self.server.path_text("server.key"));
         if encrypted {
             args.extend(["--cert", &certificate, "--key", &key]);
         }
-        let data = self.room.path_text("data");
-        let process = self.room.process(component, tools::bin(Family::VersityGw, "versitygw"));
+        let data = self.server.path_text("data");
+        let process = self.server.process(component, tools::bin(Family::VersityGw, "versitygw"));
         let process = process.args(args).args(["posix", &data]);
         let process =
             process.env("ROOT_ACCESS_KEY_ID", &self.access_key).env("ROOT_SECRET_ACCESS_KEY", &self.secret_key);
-        self.room.serve(&process, port).await
+        self.server.serve(&process, port).await
     }
 
     /// Sends a signed request to the encrypted endpoint and returns the body of a good answer.
     async fn signed(&self, method: &str, key: &str, body: Option<&str>) -> Result<String> {
         let url = format!("{}/{}/{}", self.encrypted_endpoint(), self.name, encoded(key));
-        let ca = self.room.path_text("ca.crt");
+        let ca = self.server.path_text("ca.crt");
         let signature = format!("aws:amz:{}:s3", self.region);
         // Debian's curl leaves this header out, and puts the path into the signature as it stands.
         let sum = format!("x-amz-content-sha256: {}", hex(&Sha256::digest(body.unwrap_or_default())));
         let mut args =
             vec!["--silent", "--show-error", "--fail", "--config", "-", "--cacert", &ca, "--request", method];
         args.extend(["--aws-sigv4", &signature, "--header", &sum]);
-        let data = body.map(|text| self.room.write("upload", text)).transpose()?;
+        let data = body.map(|text| self.server.write("upload", text)).transpose()?;
         let data = data.map(|path| format!("@{}", path.display()));
         if let Some(data) = &data {
             args.extend(["--header", "Content-Type: application/octet-stream", "--data-binary", data]);
         }
         args.push(url.trim_end_matches('/'));
         let credentials = format!("user = \"{}:{}\"\n", self.access_key, self.secret_key);
-        self.room.client("curl", &args, &credentials).await
+        self.server.client("curl", &args, &credentials).await
     }
 }
 

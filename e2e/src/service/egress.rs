@@ -15,7 +15,8 @@ const LOG: &str = "requests.log";
 /// A running proxy.
 #[derive(Debug)]
 pub struct Egress {
-    room: Room,
+    /// Its process.
+    pub server: Room,
 }
 
 /// One request that the proxy was asked for.
@@ -29,51 +30,27 @@ pub struct Request {
 
 /// Starts the proxy.
 pub async fn start(cluster: &Cluster) -> Result<Egress> {
-    let room = Room::open(cluster, "egress", PROGRAMS)?;
-    let log = room.write(LOG, "")?;
+    let mut server = Room::open(cluster, "egress", PROGRAMS)?;
+    let log = server.write(LOG, "")?;
     let conf = format!(
         "Port {PORT}\nListen 0.0.0.0\nTimeout 60\nMaxClients 200\nLogLevel Info\nLogFile \"{}\"\n",
         log.display()
     );
-    let conf = room.write("tinyproxy.conf", &conf)?.display().to_string();
-    room.serve(&room.process(COMPONENT, "/usr/bin/tinyproxy").args(["-d", "-c", &conf]), PORT).await?;
-    Ok(Egress { room })
+    let conf = server.write("tinyproxy.conf", &conf)?.display().to_string();
+    let process = server.process(COMPONENT, "/usr/bin/tinyproxy").args(["-d", "-c", &conf]);
+    server.serve(&process, PORT).await?;
+    Ok(Egress { server })
 }
 
 impl Egress {
     /// What `HTTP_PROXY` and `HTTPS_PROXY` are set to.
     pub fn url(&self) -> String {
-        format!("http://{}", self.room.endpoint(PORT))
+        format!("http://{}", self.server.endpoint(PORT))
     }
 
     /// What was asked for so far, oldest first.
     pub fn requests(&self) -> Result<Vec<Request>> {
-        Ok(self.room.read(LOG)?.lines().filter_map(parse).collect())
-    }
-
-    /// Kills the proxy.
-    pub async fn kill(&self) -> Result<()> {
-        self.room.cluster().kill(COMPONENT).await
-    }
-
-    /// Starts the proxy again.
-    pub async fn start_again(&self) -> Result<()> {
-        self.room.start_again(COMPONENT, PORT).await
-    }
-
-    /// Makes the proxy hang.
-    pub fn pause(&self) -> Result<()> {
-        self.room.pause(COMPONENT)
-    }
-
-    /// Ends the hang.
-    pub fn resume(&self) -> Result<()> {
-        self.room.resume(COMPONENT)
-    }
-
-    /// Ends the proxy.
-    pub async fn close(self) -> Result<()> {
-        self.room.close(&[COMPONENT]).await
+        Ok(self.server.read(LOG)?.lines().filter_map(parse).collect())
     }
 }
 

@@ -17,21 +17,22 @@ const COMPONENT: &str = "lock-etcd";
 const PORT: u16 = 2479;
 const PEER: &str = "http://127.0.0.1:2480";
 
-/// A running server, without encryption and without a password.
+/// A running server, without encryption and without a password. Locks outlive a crash.
 #[derive(Debug)]
 pub struct Etcd {
-    room: Room,
+    /// Its process.
+    pub server: Room,
 }
 
 /// Starts the server.
 pub async fn start(cluster: &Cluster) -> Result<Etcd> {
     tools::ensure(&[Family::Etcd], &Progress::new())?;
-    let room = Room::open(cluster, "etcd", PROGRAMS)?;
-    let process = room.process(COMPONENT, tools::bin(Family::Etcd, "etcd")).args([
+    let mut server = Room::open(cluster, "etcd", PROGRAMS)?;
+    let process = server.process(COMPONENT, tools::bin(Family::Etcd, "etcd")).args([
         "--name=locks".to_owned(),
-        format!("--data-dir={}", room.path_text("data")),
+        format!("--data-dir={}", server.path_text("data")),
         format!("--listen-client-urls=http://0.0.0.0:{PORT}"),
-        format!("--advertise-client-urls=http://{}", room.endpoint(PORT)),
+        format!("--advertise-client-urls=http://{}", server.endpoint(PORT)),
         format!("--listen-peer-urls={PEER}"),
         format!("--initial-advertise-peer-urls={PEER}"),
         format!("--initial-cluster=locks={PEER}"),
@@ -39,14 +40,14 @@ pub async fn start(cluster: &Cluster) -> Result<Etcd> {
         "--unsafe-no-fsync".to_owned(),
         "--log-level=warn".to_owned(),
     ]);
-    room.serve(&process, PORT).await?;
-    Ok(Etcd { room })
+    server.serve(&process, PORT).await?;
+    Ok(Etcd { server })
 }
 
 impl Etcd {
     /// Address of the server.
     pub fn endpoint(&self) -> String {
-        self.room.endpoint(PORT)
+        self.server.endpoint(PORT)
     }
 
     /// Takes the lock of this name with a lease, and returns the key that stands for holding it.
@@ -76,32 +77,7 @@ impl Etcd {
         let url = format!("http://{}/v3/{path}", self.endpoint());
         let (limit, data) = (["--max-time", "10"], request.to_string());
         let args = [&["--silent", "--show-error", "--fail-with-body"], &limit[..], &["--data", &data, &url]].concat();
-        let answer = self.room.client("curl", &args, "").await?;
+        let answer = self.server.client("curl", &args, "").await?;
         serde_json::from_str(&answer).with_context(|| format!("etcd answered {answer:?}"))
-    }
-
-    /// Kills the server; locks stay.
-    pub async fn kill(&self) -> Result<()> {
-        self.room.cluster().kill(COMPONENT).await
-    }
-
-    /// Starts the server again.
-    pub async fn start_again(&self) -> Result<()> {
-        self.room.start_again(COMPONENT, PORT).await
-    }
-
-    /// Makes the server hang.
-    pub fn pause(&self) -> Result<()> {
-        self.room.pause(COMPONENT)
-    }
-
-    /// Ends the hang.
-    pub fn resume(&self) -> Result<()> {
-        self.room.resume(COMPONENT)
-    }
-
-    /// Ends the server.
-    pub async fn close(self) -> Result<()> {
-        self.room.close(&[COMPONENT]).await
     }
 }

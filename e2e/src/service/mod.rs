@@ -25,6 +25,7 @@ use crate::progress::Progress;
 use crate::tools::{self, Family};
 
 pub use self::name::NAMESPACE;
+pub use self::room::Room;
 
 /// Installs and builds what all services need. Each start does this for its own service; a test that compares the machine
 /// before and after does it beforehand.

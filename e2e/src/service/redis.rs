@@ -12,10 +12,11 @@ const COMPONENT: &str = "redis";
 const PORT: u16 = 6379;
 const TLS_PORT: u16 = 6380;
 
-/// A running server.
+/// A running server. What it holds is lost when it is killed.
 #[derive(Debug)]
 pub struct Redis {
-    room: Room,
+    /// Its process.
+    pub server: Room,
     /// Password of the user `default`.
     pub password: String,
     /// A user besides `default`, with all rights.
@@ -28,27 +29,28 @@ pub struct Redis {
 
 /// Starts the server.
 pub async fn start(cluster: &Cluster) -> Result<Redis> {
-    let room = Room::open(cluster, "redis", PROGRAMS)?;
-    let redis = Redis {
-        ca_pem: room.certify()?,
+    let server = Room::open(cluster, "redis", PROGRAMS)?;
+    let mut redis = Redis {
+        ca_pem: server.certify()?,
         password: secret()?,
         user: "fleet".to_owned(),
         user_password: secret()?,
-        room,
+        server,
     };
-    let room = &redis.room;
+    let server = &redis.server;
     let conf = format!(
         "{common}requirepass {password}\nuser {user} on >{user_password} ~* &* +@all\ntls-port {TLS_PORT}\n\
          tls-cert-file {cert}\ntls-key-file {key}\ntls-auth-clients no\n",
-        common = configuration(room, PORT, "data")?,
+        common = configuration(server, PORT, "data")?,
         password = redis.password,
         user = redis.user,
         user_password = redis.user_password,
-        cert = room.path_text("server.crt"),
-        key = room.path_text("server.key"),
+        cert = server.path_text("server.crt"),
+        key = server.path_text("server.key"),
     );
-    let conf = room.write("redis.conf", &conf)?.display().to_string();
-    room.serve(&room.process(COMPONENT, "/usr/bin/redis-server").args([conf]), PORT).await?;
+    let conf = server.write("redis.conf", &conf)?.display().to_string();
+    let process = server.process(COMPONENT, "/usr/bin/redis-server").args([conf]);
+    redis.server.serve(&process, PORT).await?;
     Ok(redis)
 }
 
@@ -64,23 +66,23 @@ pub(super) fn configuration(room: &Room, port: u16, directory: &str) -> Result<S
 impl Redis {
     /// Address without encryption.
     pub fn endpoint(&self) -> String {
-        self.room.endpoint(PORT)
+        self.server.endpoint(PORT)
     }
 
     /// Address with encryption.
     pub fn encrypted_endpoint(&self) -> String {
-        self.room.endpoint(TLS_PORT)
+        self.server.endpoint(TLS_PORT)
     }
 
     /// Runs commands, one per line, as a client that gives a user and a password; returns the answers, one per line.
     /// A command that is refused is an answer too, as it is for any client of a server.
     pub async fn commands(&self, login: Option<(&str, &str)>, encrypted: bool, commands: &str) -> Result<String> {
-        let (host, ca) = (self.room.address().to_string(), self.room.path_text("ca.crt"));
+        let (host, ca) = (self.server.address().to_string(), self.server.path_text("ca.crt"));
         let mut args = vec!["-h", &host];
         args.extend(if encrypted { vec!["-p", "6380", "--tls", "--cacert", &ca] } else { vec!["-p", "6379"] });
         // Read from standard input, a password is in no argument.
         let login = login.map(|(user, password)| format!("AUTH {user} {password}\n")).unwrap_or_default();
-        self.room.client("redis-cli", &args, &format!("{login}{commands}\n")).await
+        self.server.client("redis-cli", &args, &format!("{login}{commands}\n")).await
     }
 
     /// Sets a key and reads it back.
@@ -88,30 +90,5 @@ impl Redis {
         let answers = self.commands(Some(login), encrypted, &format!("SET {key} held NX PX 60000\nGET {key}")).await?;
         ensure!(answers.lines().eq(["OK", "OK", "held"]), "redis answered {answers:?}");
         Ok(())
-    }
-
-    /// Kills the server; what it held is lost.
-    pub async fn kill(&self) -> Result<()> {
-        self.room.cluster().kill(COMPONENT).await
-    }
-
-    /// Starts the server again, empty.
-    pub async fn start_again(&self) -> Result<()> {
-        self.room.start_again(COMPONENT, PORT).await
-    }
-
-    /// Makes the server hang.
-    pub fn pause(&self) -> Result<()> {
-        self.room.pause(COMPONENT)
-    }
-
-    /// Ends the hang.
-    pub fn resume(&self) -> Result<()> {
-        self.room.resume(COMPONENT)
-    }
-
-    /// Ends the server.
-    pub async fn close(self) -> Result<()> {
-        self.room.close(&[COMPONENT]).await
     }
 }

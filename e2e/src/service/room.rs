@@ -1,10 +1,10 @@
-//! A directory and a few processes of a cluster that make up one service.
+//! A directory and a few processes of a cluster that make up one service, and come and go together.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -20,12 +20,14 @@ use crate::progress::Progress;
 /// All of them answer within a second on an idle machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// One service of a cluster.
-#[derive(Clone, Debug)]
-pub(super) struct Room {
+/// One service of a cluster: one process nearly always, a few where one is not enough.
+#[derive(Debug)]
+pub struct Room {
     cluster: Cluster,
     name: &'static str,
     directory: PathBuf,
+    /// What listens, each on its port, in the order in which it was started.
+    components: Vec<(String, u16)>,
 }
 
 impl Room {
@@ -35,7 +37,7 @@ impl Room {
         let directory = cluster.directory().join("services").join(name);
         ensure!(!directory.exists(), "{name} of {} was started already", cluster.name());
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-        Ok(Self { cluster: cluster.clone(), name, directory })
+        Ok(Self { cluster: cluster.clone(), name, directory, components: Vec::new() })
     }
 
     pub(super) fn cluster(&self) -> &Cluster {
@@ -98,14 +100,32 @@ impl Room {
         Process::inside(self.cluster.name(), component, program)
     }
 
-    /// Starts a process, and waits until it accepts connections.
-    pub(super) async fn serve(&self, process: &Process, port: u16) -> Result<()> {
+    /// Starts a process, and waits until it accepts connections. From then on it is a component of the service.
+    pub(super) async fn serve(&mut self, process: &Process, port: u16) -> Result<()> {
         self.cluster.run(process).await?;
-        self.accepts(&process.name, port).await
+        self.accepts(&process.name, port).await?;
+        self.components.push((process.name.clone(), port));
+        Ok(())
     }
 
-    /// Starts a component again after it was killed or stopped.
-    pub(super) async fn start_again(&self, component: &str, port: u16) -> Result<()> {
+    /// Kills the service. What it keeps in files outlives that.
+    pub async fn kill(&self) -> Result<()> {
+        for (component, _) in &self.components {
+            self.cluster.kill(component).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the service again after it was killed.
+    pub async fn start_again(&self) -> Result<()> {
+        for (component, port) in &self.components {
+            self.start_one_again(component, *port).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for one component of several.
+    pub(super) async fn start_one_again(&self, component: &str, port: u16) -> Result<()> {
         self.cluster.start(component).await?;
         self.accepts(component, port).await
     }
@@ -127,14 +147,18 @@ impl Room {
         format!("the end of the log of {component}:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
     }
 
-    /// Makes a component hang: connections are accepted by the kernel and never answered.
-    pub(super) fn pause(&self, component: &str) -> Result<()> {
-        self.cluster.signal(component, Signal::SIGSTOP)
+    /// Makes the service hang: connections are accepted by the kernel and never answered.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
     }
 
-    /// Lets a component that hangs go on.
-    pub(super) fn resume(&self, component: &str) -> Result<()> {
-        self.cluster.signal(component, Signal::SIGCONT)
+    /// Lets a service that hangs go on.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.components.iter().try_for_each(|(component, _)| self.cluster.signal(component, signal))
     }
 
     /// Runs a client inside the cluster's namespaces.
@@ -142,17 +166,13 @@ impl Room {
         self.cluster.run_inside(program, args, input).await
     }
 
-    /// Ends the components and removes everything that the service wrote.
-    pub(super) async fn close(self, components: &[&str]) -> Result<()> {
-        for component in components {
+    /// Ends the service and removes everything that it wrote.
+    pub async fn close(self) -> Result<()> {
+        for (component, _) in self.components.iter().rev() {
             self.cluster.remove(component).await?;
         }
-        remove(&self.directory)
+        fs::remove_dir_all(&self.directory).with_context(|| format!("remove {}", self.directory.display()))
     }
-}
-
-fn remove(directory: &Path) -> Result<()> {
-    fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))
 }
 
 /// A password that nobody has had before: 32 hexadecimal digits.

@@ -32,37 +32,39 @@ pub struct Sentinel {
 /// Starts a primary, its replica and the sentinel, and waits until the sentinel knows both.
 pub async fn start(cluster: &Cluster) -> Result<Sentinel> {
     let room = Room::open(cluster, "sentinel", PROGRAMS)?;
-    let set = Sentinel { primary_name: "locks".to_owned(), password: secret()?, sentinel_password: secret()?, room };
-    let (room, address) = (&set.room, set.room.address());
+    let mut set =
+        Sentinel { primary_name: "locks".to_owned(), password: secret()?, sentinel_password: secret()?, room };
+    let address = set.room.address();
     for (name, port) in SERVERS {
         let follows = name != SERVERS[0].0;
         let follows = if follows { format!("replicaof {address} {}\n", SERVERS[0].1) } else { String::new() };
         let conf = format!(
             "{common}requirepass {0}\nmasterauth {0}\nrepl-diskless-sync-delay 0\nreplica-announce-ip {address}\n{follows}",
             set.password,
-            common = configuration(room, port, name)?,
+            common = configuration(&set.room, port, name)?,
         );
-        let conf = room.write(&format!("{name}.conf"), &conf)?.display().to_string();
-        room.serve(&room.process(name, "/usr/bin/redis-server").args([conf]), port).await?;
+        let conf = set.room.write(&format!("{name}.conf"), &conf)?.display().to_string();
+        let process = set.room.process(name, "/usr/bin/redis-server").args([conf]);
+        set.room.serve(&process, port).await?;
     }
     // A sentinel asks the primary for its replicas when it starts, and then only every ten seconds.
     until("the replica is connected", FAILOVER_DEADLINE, || async {
         Ok(set.commands(SERVERS[0].1, "INFO replication").await?.contains("state=online").then_some(()))
     })
     .await?;
-    let name = &set.primary_name;
+    let name = set.primary_name.clone();
     let conf = format!(
         "{common}requirepass {password}\nsentinel announce-ip {address}\nsentinel monitor {name} {address} {port} 1\n\
          sentinel auth-pass {name} {servers}\nsentinel down-after-milliseconds {name} 500\n\
          sentinel failover-timeout {name} 5000\n",
-        common = configuration(room, PORT, SENTINEL)?.lines().take(4).collect::<Vec<_>>().join("\n") + "\n",
+        common = configuration(&set.room, PORT, SENTINEL)?.lines().take(4).collect::<Vec<_>>().join("\n") + "\n",
         password = set.sentinel_password,
         port = SERVERS[0].1,
         servers = set.password,
     );
-    let conf = room.write("sentinel.conf", &conf)?.display().to_string();
-    let process = room.process(SENTINEL, "/usr/bin/redis-server").args([conf, "--sentinel".to_owned()]);
-    room.serve(&process, PORT).await?;
+    let conf = set.room.write("sentinel.conf", &conf)?.display().to_string();
+    let process = set.room.process(SENTINEL, "/usr/bin/redis-server").args([conf, "--sentinel".to_owned()]);
+    set.room.serve(&process, PORT).await?;
     until("the sentinel knows the replica", FAILOVER_DEADLINE, || async {
         let answers = set.ask(&format!("SENTINEL REPLICAS {name}")).await?;
         Ok(answers.contains(&SERVERS[1].1.to_string()).then_some(()))
@@ -104,7 +106,7 @@ impl Sentinel {
     pub async fn start_replica(&self) -> Result<()> {
         let primary = self.primary().await?;
         let (name, port) = server(if primary == SERVERS[0].1 { SERVERS[1].1 } else { SERVERS[0].1 })?;
-        self.room.start_again(name, port).await?;
+        self.room.start_one_again(name, port).await?;
         let follow = format!("REPLICAOF {} {primary}", self.room.address());
         ensure!(self.commands(port, &follow).await? == "OK\n", "{name} refuses to follow");
         until("the old primary follows", FAILOVER_DEADLINE, || async {
@@ -142,11 +144,11 @@ impl Sentinel {
 
     /// Starts the sentinel again.
     pub async fn start_sentinel(&self) -> Result<()> {
-        self.room.start_again(SENTINEL, PORT).await
+        self.room.start_one_again(SENTINEL, PORT).await
     }
 
     /// Ends all three.
     pub async fn close(self) -> Result<()> {
-        self.room.close(&[SENTINEL, SERVERS[0].0, SERVERS[1].0]).await
+        self.room.close().await
     }
 }

@@ -20,7 +20,7 @@ const SOCKET: &str = "cgi.sock";
 const TOKEN_USERS: [&str; 2] = ["x-access-token", "oauth2"];
 
 /// Starts nginx and the processes behind it.
-pub(super) async fn start(room: &Room, host: &str) -> Result<()> {
+pub(super) async fn start(room: &mut Room, host: &str) -> Result<()> {
     let conf = include_str!("nginx.conf")
         .replace("@STATE@", &room.path_text(""))
         .replace("@LOG@", &room.path_text(HTTPS_LOG))
@@ -37,12 +37,11 @@ pub(super) async fn start(room: &Room, host: &str) -> Result<()> {
     room.serve(&nginx, PORT_HTTPS).await
 }
 
-/// Starts both again after they were killed.
+/// Starts what is behind nginx again after it was killed.
 pub(super) async fn start_again(room: &Room) -> Result<()> {
     fs::remove_file(room.path(SOCKET)).context("remove the socket of the CGI program")?;
     room.cluster().start(CGI).await?;
-    listens(room).await?;
-    room.start_again(NGINX, PORT_HTTPS).await
+    listens(room).await
 }
 
 async fn listens(room: &Room) -> Result<()> {

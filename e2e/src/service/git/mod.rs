@@ -68,7 +68,7 @@ pub struct Git {
 
 /// Makes the repositories, starts both servers and publishes the name. There are no credentials yet.
 pub async fn start(cluster: &Cluster) -> Result<Git> {
-    let room = Room::open(cluster, NAME, PROGRAMS)?;
+    let mut room = Room::open(cluster, NAME, PROGRAMS)?;
     let (host, ca_pem) = (name::dns(NAME), room.certify()?);
     let repositories = room.make(REPOSITORIES)?;
     for repository in repository::all(&host) {
@@ -76,8 +76,8 @@ pub async fn start(cluster: &Cluster) -> Result<Git> {
     }
     https::known(&room, &[])?;
     ssh::authorized(&room, &[])?;
-    https::start(&room, &host).await?;
-    let public = ssh::start(&room).await?;
+    https::start(&mut room, &host).await?;
+    let public = ssh::start(&mut room).await?;
     let known_hosts = ssh::known_host(&[host.clone(), room.address().to_string()], &public);
     name::publish(cluster, NAME, PORT_HTTPS).await?;
     Ok(Git { room, valid: Vec::new(), issued: 0, host, ca_pem, known_hosts })
@@ -170,33 +170,30 @@ impl Git {
 
     /// Kills both servers.
     pub async fn kill(&self) -> Result<()> {
-        for component in [NGINX, CGI, SSHD] {
-            self.room.cluster().kill(component).await?;
-        }
-        Ok(())
+        self.room.kill().await?;
+        self.room.cluster().kill(CGI).await
     }
 
     /// Starts both servers again; credentials that were valid still are.
     pub async fn start_again(&self) -> Result<()> {
         https::start_again(&self.room).await?;
-        self.room.start_again(SSHD, PORT_SSH).await
+        self.room.start_again().await
     }
 
     /// Makes both servers hang.
     pub fn pause(&self) -> Result<()> {
-        self.room.pause(NGINX)?;
-        self.room.pause(SSHD)
+        self.room.pause()
     }
 
     /// Ends the hang.
     pub fn resume(&self) -> Result<()> {
-        self.room.resume(NGINX)?;
-        self.room.resume(SSHD)
+        self.room.resume()
     }
 
     /// Ends both servers, takes the name back and deletes the repositories.
     pub async fn close(self) -> Result<()> {
         name::withdraw(self.room.cluster(), NAME).await?;
-        self.room.close(&[NGINX, CGI, SSHD]).await
+        self.room.cluster().remove(CGI).await?;
+        self.room.close().await
     }
 }

@@ -10,7 +10,7 @@ use crate::service::room::Room;
 const COMPONENT: &str = super::SSHD;
 
 /// Makes the host key and starts sshd. Returns the public half of the host key.
-pub(super) async fn start(room: &Room) -> Result<String> {
+pub(super) async fn start(room: &mut Room) -> Result<String> {
     let public = key(room, "host_key").await?;
     let script = include_str!("serve.sh")
         .replace("@LOG@", &room.path_text(SSH_LOG))

@@ -24,16 +24,16 @@ pub fn redis_lets_in_who_has_a_password(stage: &Stage) -> Telling<'_> {
         let answer = redis.commands(Some((&redis.user, &redis.password)), true, "GET one").await?;
         ensure!(answer.contains("WRONGPASS"), "with somebody else's password: {answer:?}");
 
-        redis.pause()?;
+        redis.server.pause()?;
         let asked = tokio::time::timeout(Duration::from_millis(500), redis.round_trip(default, false, "five")).await;
         ensure!(asked.is_err(), "a server that hangs answered");
-        redis.resume()?;
+        redis.server.resume()?;
         redis.round_trip(default, false, "six").await?;
-        redis.kill().await?;
+        redis.server.kill().await?;
         refused(redis.round_trip(default, false, "seven").await, "a client of a server that is gone")?;
-        redis.start_again().await?;
+        redis.server.start_again().await?;
         redis.round_trip(default, false, "one").await.context("it did not forget what it held")?;
-        redis.close().await?;
+        redis.server.close().await?;
         before.expect_only(&stage.cluster)
     })
 }
@@ -80,12 +80,12 @@ pub fn etcd_gives_a_lock_to_one(stage: &Stage) -> Telling<'_> {
         etcd.unlock(&first).await?;
         let second = second.await?;
         ensure!(second != first, "one key stands for both");
-        etcd.kill().await?;
-        etcd.start_again().await?;
+        etcd.server.kill().await?;
+        etcd.server.start_again().await?;
         ensure!(etcd.contenders(name).await? == 1, "the lock did not outlive the server");
         etcd.unlock(&second).await?;
         ensure!(etcd.contenders(name).await? == 0, "the lock was not given back");
-        etcd.close().await?;
+        etcd.server.close().await?;
         before.expect_only(&stage.cluster)
     })
 }

@@ -26,16 +26,16 @@ pub fn a_bucket_keeps_objects(stage: &Stage) -> Telling<'_> {
         ensure!(error.contains("403"), "{error}");
         bucket.secret_key = secret;
 
-        bucket.kill().await?;
+        bucket.server.kill().await?;
         refused(bucket.get(key).await, "a request to a store that is gone")?;
-        bucket.start_again().await?;
+        bucket.server.start_again().await?;
         bucket.get(key).await.context("the object is lost after a restart")?;
         bucket.delete(key).await?;
         ensure!(refused(bucket.get(key).await, "a deleted object")?.contains("404"), "a deleted object is still there");
         let requests = bucket.requests()?;
         let gets = requests.iter().filter(|line| line.contains(key) && line.contains("GetObject")).count();
         ensure!(gets == 4, "{gets} of 4 answered requests are in the log: {requests:#?}");
-        bucket.close().await?;
+        bucket.server.close().await?;
         before.expect_only(&stage.cluster)
     })
 }
@@ -119,12 +119,12 @@ pub fn the_way_out_is_written_down(stage: &Stage) -> Telling<'_> {
         ];
         let written = proxy.requests()?;
         ensure!(written == expected, "the proxy wrote down {written:?}");
-        proxy.kill().await?;
+        proxy.server.kill().await?;
         refused(ask(&plain).await, "a request without the proxy")?;
-        proxy.start_again().await?;
+        proxy.server.start_again().await?;
         ask(&encrypted).await.context("the proxy does not come back")?;
-        proxy.close().await?;
-        bucket.close().await?;
+        proxy.server.close().await?;
+        bucket.server.close().await?;
         before.expect_only(&stage.cluster)
     })
 }
