@@ -166,7 +166,12 @@ pub(crate) fn all_cached() -> bool {
 
 /// First 12 hexadecimal digits of a hash: enough for names in one machine's cache.
 pub(crate) fn short_hex(hash: Sha256) -> String {
-    hash.finalize().iter().take(6).fold(String::new(), |mut text, byte| {
+    hex(&hash.finalize()[..6])
+}
+
+/// Two hexadecimal digits per byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

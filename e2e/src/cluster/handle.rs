@@ -179,6 +179,11 @@ impl Cluster {
         self.machine.log(&self.name, component)
     }
 
+    /// The last lines of that.
+    pub fn log_tail(&self, component: &str) -> String {
+        self.machine.log_tail(&self.name, component)
+    }
+
     /// Names of the components that this cluster consists of.
     pub fn components(&self) -> Vec<String> {
         self.machine.recorded(&self.name)

@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::layer::{Content, LayerFile, Node, Tree, hash_file, hex};
+use super::layer::{Content, LayerFile, Node, Tree, hash_file};
 use super::recipe::{Config, Layer, Recipe};
 use super::source;
 use crate::progress::Progress;
-use crate::tools;
+use crate::tools::{self, hex};
 
 /// The archive of an image, made unless the cache has it.
 pub(super) fn ensure(recipe: &Recipe, progress: &Progress) -> Result<PathBuf> {

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
+use crate::tools::hex;
+
 /// What a path holds.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
@@ -152,15 +154,6 @@ impl<W: Write> Write for Hashing<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
-}
-
-/// Hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Hash and size of a file.

@@ -6,16 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use crate::tools::hex;
+
 /// The `h1:` sum of files, given as names and contents.
 pub(super) fn h1<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> String {
     let mut files: Vec<_> = files.into_iter().collect();
     files.sort_unstable_by_key(|(name, _)| *name);
     let mut listing = String::new();
     for (name, content) in files {
-        for byte in Sha256::digest(content) {
-            let _ = write!(listing, "{byte:02x}");
-        }
-        let _ = writeln!(listing, "  {name}");
+        let _ = writeln!(listing, "{}  {name}", hex(&Sha256::digest(content)));
     }
     format!("h1:{}", STANDARD.encode(Sha256::digest(listing)))
 }

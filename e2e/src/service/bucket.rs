@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use super::room::{Room, hex, secret};
+use super::room::{Room, secret};
 use crate::cluster::Cluster;
 use crate::progress::Progress;
-use crate::tools::{self, Family};
+use crate::tools::{self, Family, hex};
 
 /// What its client needs.
 pub const PROGRAMS: &[(&str, &str)] = &[("curl", "curl")];

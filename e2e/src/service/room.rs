@@ -1,6 +1,5 @@
 //! A directory and a few processes of a cluster that make up one service, and come and go together.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,6 +15,7 @@ use super::name;
 use crate::cluster::{Cluster, PrivateAuthority, Process, until};
 use crate::probe;
 use crate::progress::Progress;
+use crate::tools::hex;
 
 /// All of them answer within a second on an idle machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -142,9 +142,7 @@ impl Room {
 
     /// What a component said last, for whoever waits for it in vain.
     pub(super) fn last_words(&self, component: &str) -> String {
-        let text = fs::read_to_string(self.cluster.log(component)).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        format!("the end of the log of {component}:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
+        format!("the end of the log of {component}:\n{}", self.cluster.log_tail(component))
     }
 
     /// Makes the service hang: connections are accepted by the kernel and never answered.
@@ -180,14 +178,6 @@ pub(super) fn secret() -> Result<String> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
     Ok(hex(&bytes))
-}
-
-/// Two hexadecimal digits per byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
