@@ -12,6 +12,7 @@ pub mod go_client;
 pub mod image;
 pub mod operator;
 pub mod origin;
+pub mod page;
 pub mod probe;
 pub mod progress;
 pub mod scripted;

@@ -13,12 +13,12 @@ use kube::client::Body;
 
 use super::fleet;
 use super::legs::{Side, interleaved, quantile};
-use super::page::Page;
 use super::rig::{Bench, Operator, Rig};
 use super::table::{Goal, Row};
 use super::usage::Memory;
 use super::{Report, number};
 use crate::audit::by_shape;
+use crate::page::Page;
 
 /// Starts per leg; their median counts.
 const STARTS: usize = 3;

@@ -9,7 +9,6 @@ mod fleet;
 mod footprint;
 mod legs;
 mod optimised;
-mod page;
 mod quiet;
 mod raw;
 mod reaction;

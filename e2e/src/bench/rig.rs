@@ -15,11 +15,11 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 
 use super::fleet::{self, Place};
-use super::page::Page;
 use super::{number, usage};
 use crate::audit::AuditLog;
 use crate::cluster::{self, Cluster, Kubernetes, Lab, Profile, Reach, Spec, StateDir};
 use crate::operator::{self, HostOperator};
+use crate::page::Page;
 use crate::progress::Progress;
 use crate::tools::{self, Family};
 
