@@ -18,15 +18,12 @@ use kube::{
     core::{ApiResource, GroupVersionKind, TypeMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    process::Command,
-};
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::{
     cluster::{Cluster, Process, Reach, until},
     image::{self, Image},
+    page::Page,
     progress::Progress,
     tools::{self, Family},
 };
@@ -162,21 +159,17 @@ impl HostOperator {
     /// Waits until its readiness page says that nothing is pending.
     pub async fn wait_ready(&self) -> Result<()> {
         until(&format!("{} is ready", self.name), Duration::from_secs(30), || async {
-            Ok(self.page("/readyz").await.ok().filter(|(status, _)| *status == 200))
+            Ok(self.page("/readyz").await.ok().filter(Page::is_ok))
         })
         .await
         .map(drop)
     }
 
-    /// Status and text of one of its pages.
-    pub async fn page(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: lab\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
-        Ok((status, body.to_owned()))
+    /// One of its pages.
+    pub async fn page(&self, path: &str) -> Result<Page> {
+        Page::get(self.port, path)
+            .await
+            .with_context(|| format!("the operator does not answer; its log: {}", self.log()))
     }
 
     /// Sends it a signal.

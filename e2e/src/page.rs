@@ -1,4 +1,4 @@
-//! The operator's metrics page, as a scraper would read it.
+//! The operator's pages, as a prober or a scraper reads them.
 
 use std::time::Duration;
 
@@ -31,6 +31,17 @@ impl Page {
     #[cfg(test)]
     pub fn of(text: &str) -> Self {
         Self(text.to_owned())
+    }
+
+    /// Whether the page was found, and says that all is well.
+    pub fn is_ok(&self) -> bool {
+        self.0.split_whitespace().nth(1) == Some("200")
+    }
+
+    /// Whether each of this many fleets was looked at once, and none waits to be looked at.
+    pub fn has_looked_at(&self, fleets: usize) -> bool {
+        let fleets = f64::from(u32::try_from(fleets).unwrap_or(u32::MAX));
+        self.sum("fleets", &[]) >= fleets && self.sum("queue_depth", &[]) < 1.0
     }
 
     /// The text that came.
@@ -71,5 +82,19 @@ mod tests {
         assert!((page.sum("fleets", &["state=\"Healthy\""]) - 7.0).abs() < f64::EPSILON);
         assert!((page.sum("queue_depth", &[]) - 3.0).abs() < f64::EPSILON);
         assert!(page.sum("nonesuch", &[]).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn all_are_looked_at_when_enough_are_known_and_none_waits() {
+        let page = |known: u8, waiting: u8| {
+            Page::of(&format!(
+                "HTTP/1.0 200 OK\r\n\r\ngoproxy_operator_fleets{{state=\"Healthy\"}} {known}\n\
+                 goproxy_operator_queue_depth {waiting}\n"
+            ))
+        };
+        assert!(page(10, 0).is_ok() && page(10, 0).has_looked_at(10));
+        assert!(!page(9, 0).has_looked_at(10));
+        assert!(!page(10, 1).has_looked_at(10));
+        assert!(!Page::of("HTTP/1.1 503 Service Unavailable\r\n\r\nwaiting for:\n").is_ok());
     }
 }

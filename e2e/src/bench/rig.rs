@@ -189,7 +189,7 @@ impl Rig<'_> {
         let begin = Instant::now();
         let arguments = ["--concurrency", &concurrency];
         let host = HostOperator::start(&self.cluster, OPERATOR, &self.bench.binary, port, &arguments).await?;
-        Ok((Operator { host, cluster: self.cluster.clone(), port }, begin))
+        Ok((Operator { host, cluster: self.cluster.clone() }, begin))
     }
 
     /// How many fleets say that they are ready.
@@ -254,24 +254,17 @@ struct Looks {
 pub struct Operator {
     host: HostOperator,
     cluster: Cluster,
-    port: u16,
 }
 
 impl Operator {
     /// Its metrics now.
     pub async fn page(&self) -> Result<Page> {
-        self.get("/metrics").await
+        self.host.page("/metrics").await
     }
 
     /// What the memory of the objects that it holds is made of.
     pub async fn held_bytes(&self) -> Result<Page> {
-        self.get("/metrics/memory").await
-    }
-
-    async fn get(&self, path: &str) -> Result<Page> {
-        Page::get(self.port, path)
-            .await
-            .with_context(|| format!("the operator does not answer; its log: {}", self.host.log()))
+        self.host.page("/metrics/memory").await
     }
 
     /// Waits until its metrics say so. Looking costs the operator CPU that is then counted as its own, so it is not done
@@ -306,7 +299,7 @@ impl Operator {
 
     /// Waits until each of this many fleets was looked at once, and nothing is left to do. To the hundredth of a second.
     pub async fn wait_reconciled(&self, count: usize) -> Result<()> {
-        let holds = |page: &Page| page.sum("fleets", &[]) >= number(count) && page.sum("queue_depth", &[]) < 1.0;
+        let holds = |page: &Page| page.has_looked_at(count);
         let looks = Looks { every: Duration::from_millis(10), deadline: Duration::from_mins(3) };
         self.wait(&format!("{count} fleets reconciled"), looks, holds).await
     }

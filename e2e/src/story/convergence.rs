@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use goproxy_operator::api::go_proxy::GoProxy;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
@@ -176,7 +177,7 @@ pub fn edits_of_specs_are_undone(stage: &Stage) -> Telling<'_> {
 }
 
 /// Name of the revision that clients get.
-pub fn stable(fleet: &goproxy_operator::api::go_proxy::GoProxy) -> Result<String> {
+pub fn stable(fleet: &GoProxy) -> Result<String> {
     use goproxy_operator::api::status::RevisionRole;
     let regions = &fleet.status.as_ref().context("no status")?.regions;
     let revisions = &regions.first().context("no region")?.revisions;
@@ -210,6 +211,13 @@ pub fn nothing_is_written_at_rest(stage: &Stage) -> Telling<'_> {
         accounts.patch("corp-3-engine", &PatchParams::default(), &Patch::Merge(edit)).await?;
         let mark = audit.mark()?;
         operator.start_again().await?;
+        // What there is to do after a start is found by the first look at each fleet. Those of earlier stories may still go.
+        let fleets: Api<GoProxy> = Api::all(stage.client.clone());
+        until("the operator looks at every fleet", REPAIR, || async {
+            let all = fleets.list(&ListParams::default()).await?.items.len();
+            Ok(operator.page("/metrics").await?.has_looked_at(all).then_some(()))
+        })
+        .await?;
         until("the edit made meanwhile is repaired", REPAIR, || async {
             let now = accounts.get("corp-3-engine").await?;
             Ok(now
