@@ -164,6 +164,7 @@ impl AuditLog {
         let (mut mark, mut last) = (self.mark()?, Instant::now());
         while last.elapsed() < lasting {
             ensure!(begin.elapsed() < deadline, "the cluster still works after {} s", deadline.as_secs());
+            // How often the log is read; what ends the wait is that nothing came for so long.
             tokio::time::sleep(Duration::from_millis(200)).await;
             let (requests, end) = self.read(mark)?;
             mark = end;

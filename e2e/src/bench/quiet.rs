@@ -34,6 +34,7 @@ async fn on(rig: &Rig<'_>, rest: Duration) -> Result<Report> {
     let mut report = Report::default();
     let mark = rig.audit().mark()?;
     let (cpu, memory) = (operator.cpu()?, operator.memory()?);
+    // This stretch of time is what is measured.
     tokio::time::sleep(rest).await;
     let sent = by_operator(rig, mark)?;
     let used = operator.cpu()?.saturating_sub(cpu).as_secs_f64() / rest.as_secs_f64();

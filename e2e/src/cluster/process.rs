@@ -34,6 +34,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Short commands (ip, nft, ctr) take milliseconds; importing a large image on a busy machine is the longest.
 const COMMAND_DEADLINE: Duration = Duration::from_mins(3);
 
+/// From the start of a process until it is in its control group; milliseconds are usual.
+const JOIN_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Name of the process that keeps a group's namespaces alive.
 pub const HOLDER: &str = "holder";
 
@@ -135,10 +138,16 @@ impl Machine {
         let mut child =
             command.spawn().with_context(|| format!("cannot start {} of {}", process.name, process.group))?;
         // Until it has joined its group nobody could find it, and it would look as if it had ended.
+        let start = Instant::now();
         while self.processes(&process.group, &process.name).is_empty() {
             if child.try_wait()?.is_some() {
                 let tail = self.log_tail(&process.group, &process.name);
                 bail!("{} of {} ended at once; the end of its log:\n{tail}", process.name, process.group);
+            }
+            if start.elapsed() > JOIN_DEADLINE {
+                // Outside of its group it would outlive the lab.
+                child.kill().await?;
+                bail!("{} of {} did not join its control group within {JOIN_DEADLINE:?}", process.name, process.group);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

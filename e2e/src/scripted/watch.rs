@@ -152,6 +152,7 @@ async fn next(mut cursor: Cursor) -> Option<(Value, Cursor)> {
         tokio::select! {
             biased;
             changed = news.changed() => if changed.is_err() { return None },
+            // A watch lasts as long as its client asked for, as on a real server.
             () = tokio::time::sleep_until(cursor.end) => {
                 cursor.ended = true;
                 if cursor.interest.bookmarks {

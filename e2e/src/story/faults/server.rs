@@ -121,6 +121,7 @@ impl Server for RealServer {
         });
         let curtain = self.sight.clone();
         tokio::spawn(async move {
+            // The fault itself: nobody waits for its end.
             tokio::time::sleep(BLIND).await;
             curtain.send_modify(|sight| sight.hidden = None);
         });
