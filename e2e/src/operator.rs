@@ -332,3 +332,12 @@ pub fn drill_binary(cluster: &Cluster, repo: &Path, progress: &Progress) -> Resu
     step.done();
     Ok(kept)
 }
+
+/// A copy that no build overwrites while it is measured.
+pub fn own_copy(binary: &Path) -> Result<PathBuf> {
+    let directory = tools::cache_dir().join("bench");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let copy = directory.join("goproxy-operator");
+    std::fs::copy(binary, &copy).with_context(|| format!("cannot copy {}", binary.display()))?;
+    Ok(copy)
+}

@@ -1,7 +1,7 @@
 //! A fresh cluster for a leg, with the accounts that are measured on it: none of them is an administrator, whom neither
 //! rights nor fair queuing concern.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -65,7 +65,7 @@ impl Bench {
             bail!("a lab is up, and a measurement needs fresh ones: end it with `cargo lab down`");
         }
         tools::ensure(&[Family::Etcd, Family::Kubernetes, Family::Kwok, Family::Helm], &progress)?;
-        let binary = own_copy(&operator::binary(&progress)?)?;
+        let binary = operator::own_copy(&operator::binary(&progress)?)?;
         let repo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
         Ok(Self { state, progress, binary, repo })
     }
@@ -217,15 +217,6 @@ impl Rig<'_> {
         let foreign = self.foreign_time()?.saturating_sub(since.foreign);
         Ok(foreign.as_secs_f64() / since.at.elapsed().as_secs_f64())
     }
-}
-
-/// A copy that no build overwrites while it is measured.
-fn own_copy(binary: &Path) -> Result<PathBuf> {
-    let directory = tools::cache_dir().join("bench");
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let copy = directory.join("goproxy-operator");
-    std::fs::copy(binary, &copy).with_context(|| format!("cannot copy {}", binary.display()))?;
-    Ok(copy)
 }
 
 /// An instant with what others had used until then.
