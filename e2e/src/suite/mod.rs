@@ -33,8 +33,8 @@ pub enum Tier {
     Services,
     /// The lab itself: killed at any moment, doubled, cut. Takes the whole machine for some minutes, so only when named.
     Lab,
-    /// Every fault at every call, on the scripted API server; a sample is part of `unit`. Takes a quarter of an hour, so
-    /// only when named.
+    /// Every fault at every call, on the scripted API server, and the wide model of the rollout; samples of both are part
+    /// of `unit`. Takes some twenty minutes, so only when named.
     Faults,
 }
 
@@ -128,7 +128,10 @@ async fn run_tier(
             story::lab_itself(options, results, progress).await;
             Ok(())
         }
-        Tier::Faults => faults(results, progress).await,
+        Tier::Faults => {
+            faults(results, progress).await?;
+            rust::wide_model(repo, results, progress)
+        }
     }
 }
 
