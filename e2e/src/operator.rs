@@ -21,6 +21,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::{
+    check::source::cargo,
     cluster::{Cluster, Process, Reach, until},
     image::{self, Image},
     page::Page,
@@ -313,10 +314,9 @@ pub fn binary(progress: &Progress) -> Result<PathBuf> {
 
 /// An operator whose builders put one more label on every child: what a later release might do. A debug build, because only
 /// what it sends matters, and built together with the lab, so that the two share their dependencies.
-pub fn drill_binary(cluster: &Cluster, repo: &Path, progress: &Progress) -> Result<PathBuf> {
+pub fn drill_binary(repo: &Path, progress: &Progress) -> Result<PathBuf> {
     let step = progress.long_step("operator with another label built");
-    let output = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .current_dir(repo)
+    let output = cargo(repo)
         .args(["build", "--quiet", "--locked", "--package", "goproxy-operator", "--package", "goproxy-lab"])
         .args(["--bin", "goproxy-operator", "--features", "goproxy-operator/drill-label", "--message-format", "json"])
         .output()
@@ -325,19 +325,18 @@ pub fn drill_binary(cluster: &Cluster, repo: &Path, progress: &Progress) -> Resu
     ensure!(output.status.success(), "the operator with another label does not build: {said}");
     let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
     let built = messages.flatten().filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
-    // The next build without the label would overwrite it.
-    let kept = cluster.directory().join("goproxy-operator-drill");
-    std::fs::copy(built.context("cargo names no program")?, &kept)
-        .context("cannot keep the operator with another label")?;
+    let kept = own_copy(&built.context("cargo names no program")?, "drill")?;
     step.done();
     Ok(kept)
 }
 
-/// A copy that no build overwrites while it is measured.
-pub fn own_copy(binary: &Path) -> Result<PathBuf> {
-    let directory = tools::cache_dir().join("bench");
+/// A copy of an operator, for this purpose, that no build overwrites while it is used.
+pub fn own_copy(binary: &Path, purpose: &str) -> Result<PathBuf> {
+    let directory = tools::cache_dir().join(purpose);
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let copy = directory.join("goproxy-operator");
-    std::fs::copy(binary, &copy).with_context(|| format!("cannot copy {}", binary.display()))?;
+    let (copy, copying) = (directory.join("goproxy-operator"), directory.join("copying"));
+    // One that still runs keeps its file: that could not be written to.
+    std::fs::copy(binary, &copying).with_context(|| format!("cannot copy {}", binary.display()))?;
+    std::fs::rename(&copying, &copy).with_context(|| format!("cannot make {}", copy.display()))?;
     Ok(copy)
 }

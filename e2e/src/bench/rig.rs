@@ -65,7 +65,7 @@ impl Bench {
             bail!("a lab is up, and a measurement needs fresh ones: end it with `cargo lab down`");
         }
         tools::ensure(&[Family::Etcd, Family::Kubernetes, Family::Kwok, Family::Helm], &progress)?;
-        let binary = operator::own_copy(&operator::binary(&progress)?)?;
+        let binary = operator::own_copy(&operator::binary(&progress)?, "bench")?;
         let repo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
         Ok(Self { state, progress, binary, repo })
     }

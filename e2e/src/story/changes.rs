@@ -148,8 +148,7 @@ pub fn a_suspended_fleet_is_left_alone(stage: &Stage) -> Telling<'_> {
 /// An operator whose builders add a label, and the way back, restart no pod.
 pub fn another_operator_restarts_nothing(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
-        // Nearly all of the story's time, and none of it without an operator: what follows takes a second.
-        let drill = operator::drill_binary(&stage.cluster, &stage.repo, &stage.progress)?;
+        let drill = stage.drill.as_ref().context("the operator with another label was not built")?;
         let namespace = "upgrade";
         stage.cluster.namespace(namespace).await?;
         let fleets = ["corp-0", "corp-1", "corp-2"];
@@ -163,7 +162,7 @@ pub fn another_operator_restarts_nothing(stage: &Stage) -> Telling<'_> {
         let start = Instant::now();
         let ours = stage.operator()?;
         ours.stop().await?;
-        let other = operator::HostOperator::start(&stage.cluster, "operator-drill", &drill, 18_191, &[]).await?;
+        let other = operator::HostOperator::start(&stage.cluster, "operator-drill", drill, 18_191, &[]).await?;
         wait_labelled(stage, namespace, &fleets, true).await?;
         for name in fleets {
             stage.wait_settled(namespace, name).await?;

@@ -2,6 +2,10 @@
 
 use super::{Story, changes, convergence, corpus, faults, leadership, surface};
 
+/// The one that needs [`Stage::drill`](super::Stage::drill).
+pub const WITH_DRILL: Story =
+    Story { name: "another operator restarts nothing", tell: changes::another_operator_restarts_nothing };
+
 /// In the order in which they are told.
 pub const ALL: &[Story] = &[
     Story { name: "a fleet is born with everything it needs", tell: convergence::a_fleet_is_born },
@@ -27,7 +31,7 @@ pub const ALL: &[Story] = &[
         name: "deletion keeps the volume unless confirmed",
         tell: convergence::deletion_keeps_the_volume_unless_confirmed,
     },
-    Story { name: "another operator restarts nothing", tell: changes::another_operator_restarts_nothing },
+    WITH_DRILL,
     Story { name: "a leaving leader hands over", tell: leadership::a_leaving_leader_hands_over },
     Story { name: "a deposed leader changes nothing", tell: leadership::a_deposed_leader_changes_nothing },
     Story {

@@ -47,6 +47,8 @@ pub struct Stage {
     pub progress: Progress,
     /// The operator, where it is a process on the host.
     pub host_operator: Option<HostOperator>,
+    /// The program of another one, see [`operator::drill_binary`](crate::operator::drill_binary); where a story needs it.
+    pub drill: Option<PathBuf>,
 }
 
 /// A story's work.

@@ -42,9 +42,12 @@ pub const ALL: &[Story] = &[
     },
 ];
 
+/// What the stories run in pods, besides the operator.
+pub const IMAGES: [Image; 4] = [Image::Athens, Image::Athens0180, Image::Origin, Image::Busybox];
+
 /// Loads the images and installs the operator.
 pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {
-    for image in [Image::Athens, Image::Athens0180, Image::Origin, Image::Busybox] {
+    for image in IMAGES {
         stage.cluster.import(&image::archive(image, progress)?).await?;
     }
     operator::deploy(&stage.cluster, &stage.repo, &[], progress).await?;

@@ -16,7 +16,6 @@ use super::{Stage, Story, Telling};
 use crate::cluster::{Process, StateDir, until};
 use crate::demo::own::{self, Install, Target};
 use crate::operator;
-use crate::probe;
 
 /// Told one after the other on cluster b; cluster a must not notice.
 pub const ALL: &[Story] = &[Story {
@@ -24,14 +23,14 @@ pub const ALL: &[Story] = &[Story {
     tell: installs_and_removes_itself,
 }];
 
-const PROGRAMS: &[(&str, &str)] = &[("skopeo", "skopeo"), ("docker-registry", "docker-registry")];
+/// What the story runs on this machine.
+pub const PROGRAMS: &[(&str, &str)] = &[("skopeo", "skopeo"), ("docker-registry", "docker-registry")];
 const CRD: &str = "goproxies.goproxy.rs";
 const BYSTANDER: &str = "bystander";
 
 /// Installs, downloads, and removes; in between somebody else makes a fleet, which must survive.
 pub fn installs_and_removes_itself(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
-        probe::packages(PROGRAMS, &stage.progress)?;
         stage.cluster.namespace(BYSTANDER).await?;
         let registry = start_registry(stage).await?;
         let kubeconfig = StateDir::from_env().kubeconfig();

@@ -8,13 +8,15 @@ use super::{Options, Results};
 use crate::{
     check::{Check, Outcome},
     cluster::{Kubernetes, Lab, Profile, Spec},
-    operator,
+    image::{self, Image},
+    operator, probe,
     progress::Progress,
     service,
     story::{
         self, Stage, Story,
         lab::{self, LabStory, Snapshot},
     },
+    tools::{self, Family},
 };
 
 /// A real API server and controller manager; pods are pretended by kwok. The operator runs on the host.
@@ -24,12 +26,16 @@ pub(super) async fn control_plane(
     results: &mut Results,
     progress: &Progress,
 ) -> Result<()> {
+    build(&[], progress)?;
+    let binary = operator::binary(progress)?;
+    let drill = is_chosen(&story::control_plane::WITH_DRILL, options);
+    let drill = drill.then(|| operator::drill_binary(repo, progress)).transpose()?;
     let spec =
         Spec { profile: Profile::ControlPlane, clusters: 1, kubernetes: options.kubernetes, raised_limits: false };
     on_a_lab(&spec, results, progress, async |lab, results| {
         let mut stage = stage(lab, repo).await?;
+        stage.drill = drill;
         operator::install_rights(&stage.cluster, repo, &[]).await?;
-        let binary = operator::binary(progress)?;
         let host = operator::HostOperator::start(&stage.cluster, "operator", &binary, 18_190, &[]).await?;
         host.wait_ready().await?;
         stage.host_operator = Some(host);
@@ -41,6 +47,7 @@ pub(super) async fn control_plane(
 
 /// Everything for real. The operator is deployed from its chart.
 pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, progress: &Progress) -> Result<()> {
+    build(&[&story::node::IMAGES[..], &[Image::Operator]].concat(), progress)?;
     let spec = Spec { profile: Profile::Node, clusters: 1, kubernetes: Kubernetes::default(), raised_limits: false };
     on_a_lab(&spec, results, progress, async |lab, results| {
         let stage = stage(lab, repo).await?;
@@ -53,7 +60,8 @@ pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, 
 
 /// A node, for clients in pods; the services are beside it.
 pub(super) async fn services(repo: &Path, options: &Options, results: &mut Results, progress: &Progress) -> Result<()> {
-    // Beforehand: what is installed stays, and is no trace of the lab.
+    build(&[Image::Athens], progress)?;
+    // What is installed stays, and is no trace of the lab.
     service::prepare(progress)?;
     on_a_lab(&Spec::default(), results, progress, async |lab, results| {
         let stage = stage(lab, repo).await?;
@@ -71,6 +79,9 @@ pub(super) async fn own_cluster(
     results: &mut Results,
     progress: &Progress,
 ) -> Result<()> {
+    build(&[Image::Operator, Image::Athens], progress)?;
+    // As for the services.
+    probe::packages(story::own_cluster::PROGRAMS, progress)?;
     let spec = Spec { profile: Profile::Node, clusters: 2, kubernetes: Kubernetes::default(), raised_limits: false };
     on_a_lab(&spec, results, progress, async |lab, results| {
         let stage = stage_on(lab, "b", repo).await?;
@@ -78,6 +89,14 @@ pub(super) async fn own_cluster(
         Ok(())
     })
     .await
+}
+
+/// Builds what the stories of a tier need, before their cluster is up: none waits for a compiler, and what does not build
+/// leaves nothing running.
+fn build(images: &[Image], progress: &Progress) -> Result<()> {
+    lab::expect_none()?;
+    tools::ensure(&[Family::Helm], progress)?;
+    images.iter().try_for_each(|image| image::archive(*image, progress).map(drop))
 }
 
 /// The same as any lab, and nothing of it may be left on the machine when it is gone.
@@ -122,13 +141,17 @@ async fn stage_on(lab: &Lab, cluster: &str, repo: &Path) -> Result<Stage> {
         repo: repo.to_owned(),
         progress: Progress::new(),
         host_operator: None,
+        drill: None,
     })
+}
+
+fn is_chosen(story: &Story, options: &Options) -> bool {
+    options.only.as_ref().is_none_or(|part| story.name.contains(part.as_str()))
 }
 
 /// Tells the stories one after the other: they share two cores, and one at a time gives readable times.
 async fn tell(stories: &[Story], stage: &Stage, options: &Options, results: &mut Results, progress: &Progress) {
-    let chosen = |story: &&Story| options.only.as_ref().is_none_or(|part| story.name.contains(part.as_str()));
-    for story in stories.iter().filter(chosen) {
+    for story in stories.iter().filter(|story| is_chosen(story, options)) {
         let start = Instant::now();
         let outcome = outcome((story.tell)(stage).await);
         results.add(progress, Check { name: story.name.to_owned(), outcome }, start.elapsed().as_secs_f64());

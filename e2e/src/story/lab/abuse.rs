@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::{Child, Command};
 
+use super::expect_none;
 use super::snapshot::Snapshot;
 use crate::cluster::{self, Spec, StateDir, until};
 use crate::progress::Progress;
@@ -47,7 +48,7 @@ async fn run(verb: &[&str]) -> Result<()> {
 
 /// Nothing may be up, so that what is found is what the story left.
 fn clean_start() -> Result<Snapshot> {
-    ensure!(!StateDir::from_env().journal().exists(), "a lab is up; end it first: cargo lab down");
+    expect_none()?;
     Snapshot::take()
 }
 

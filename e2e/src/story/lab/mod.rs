@@ -61,14 +61,20 @@ pub const ALL: &[LabStory] = &[
     },
 ];
 
+/// Fails while a lab is up.
+pub(crate) fn expect_none() -> Result<()> {
+    ensure!(!StateDir::from_env().journal().exists(), "a lab is up; end it first: cargo lab down");
+    Ok(())
+}
+
 /// Brings a lab up, works on it, and takes it down whatever came of the work.
 pub(crate) async fn on_a_lab(
     spec: &Spec,
     progress: &Progress,
     work: impl AsyncFnOnce(&Lab) -> Result<()>,
 ) -> Result<()> {
+    expect_none()?;
     let state = StateDir::from_env();
-    ensure!(!state.journal().exists(), "a lab is up; end it first: cargo lab down");
     let worked = match cluster::up(spec, &state, progress).await {
         Ok(lab) => work(&lab).await,
         Err(error) => Err(error),
