@@ -10,7 +10,7 @@ use crate::{
         go_proxy::GoProxy,
         status::{GoProxyStatus, RegionState, RegionStatus, RolloutPhase, WaitingReason},
     },
-    engine::{config, version::Version},
+    engine::{config, coordination, version::Version},
     plan::{
         DEFAULT_REGION, Obstacle,
         report::{Report, Verdict},
@@ -137,7 +137,7 @@ fn stalled(report: &Report) -> Judgement {
 fn with_way_back(report: &Report, trouble: &Obstacle) -> String {
     let ended_first = match (&report.verdict, &report.rollout) {
         (Verdict::Planned(fleet), Some(rollout)) => {
-            !fleet.storage.may_overlap() && rollout.phase == RolloutPhase::Starting && report.ready == 0
+            !coordination::may_overlap(fleet) && rollout.phase == RolloutPhase::Starting && report.ready == 0
         }
         _ => false,
     };

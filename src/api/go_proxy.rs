@@ -1,7 +1,10 @@
 //! `GoProxy`: one fleet of Go module proxies. The field docs below are what `kubectl explain` prints.
 
 mod engine;
+mod lock;
+mod remote_storage;
 mod service;
+mod sharing;
 mod storage;
 pub mod update;
 mod upstream;
@@ -11,6 +14,8 @@ use kube::{CustomResource, KubeSchema, core::Message};
 use serde::{Deserialize, Serialize};
 
 pub use engine::*;
+pub use lock::*;
+pub use remote_storage::*;
 pub use service::*;
 pub use storage::*;
 pub use upstream::*;
@@ -46,12 +51,12 @@ use super::{duration::GoDuration, rule, status::GoProxyStatus};
     validation = name_rule(&rule::FLEET_NAME_ENDING)
 )]
 #[x_kube(
-    validation = Rule::new("self.replicas <= 1")
-        .message(rule::shown(ONE_WRITER, "self.replicas"))
-        .field_path(".replicas"),
-    validation = Rule::new("!has(self.autoscaling) || self.autoscaling.maxReplicas <= 1")
-        .message(rule::shown(ONE_WRITER, "self.autoscaling.maxReplicas"))
-        .field_path(".autoscaling.maxReplicas"),
+    validation = sharing::replicas_rule(ONE_WRITER, &sharing::one_writer()),
+    validation = sharing::autoscaling_rule(ONE_WRITER, &sharing::one_writer()),
+    validation = sharing::replicas_rule(UNLOCKED, &sharing::unlocked()),
+    validation = sharing::autoscaling_rule(UNLOCKED, &sharing::unlocked()),
+    validation = sharing::needless_lock_rule(),
+    validation = sharing::native_lock_rule(),
     validation = update::shrink_rule(),
     validation = update::class_rule(),
     validation = update::access_mode_rule(),
@@ -74,8 +79,9 @@ pub struct GoProxySpec {
     #[schemars(with = "Service")]
     pub service: Option<Service>,
 
-    /// Number of proxy pods. Unit: pods. Default: 1. 0 stops the fleet and keeps its storage. Memory and disk storage
-    /// allow one at most. `kubectl scale` sets it; leave it out of Git when `autoscaling` is used.
+    /// Number of proxy pods. Unit: pods. Default: 1. 0 stops the fleet and keeps its storage. Memory and a disk that is not
+    /// ReadWriteMany allow one at most; where two that store one module would damage it, `lock` must name redis or etcd.
+    /// `kubectl scale` sets it; leave it out of Git when `autoscaling` is used.
     #[serde(default = "one_replica")]
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
@@ -85,11 +91,17 @@ pub struct GoProxySpec {
     #[schemars(with = "Autoscaling")]
     pub autoscaling: Option<Autoscaling>,
 
-    /// Where modules are kept: exactly one of `memory` and `disk`. Default: `disk` with 20Gi on the cluster's default StorageClass.
-    /// Another kind starts empty; a volume that is no longer used is kept.
+    /// Where modules are kept: exactly one place. Default: `disk` with 20Gi on the cluster's default StorageClass. Another place
+    /// starts empty; a volume, bucket or database that is no longer used is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Storage")]
     pub storage: Option<Storage>,
+
+    /// What keeps two proxies from storing one module at the same time. Default: the storage's own lock where it has one (gcs,
+    /// azureBlob), else none beyond each proxy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Lock")]
+    pub lock: Option<Lock>,
 
     /// Where modules come from that the fleet does not have yet. Default: what the go command does by itself, with checksums verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +129,7 @@ impl Default for GoProxySpec {
             replicas: one_replica(),
             autoscaling: None,
             storage: None,
+            lock: None,
             upstream: None,
             private: None,
             rollout: None,
@@ -125,8 +138,10 @@ impl Default for GoProxySpec {
 }
 
 /// Why more than one pod is refused.
-pub const ONE_WRITER: &str =
-    "'%s' pods are too many: memory and disk storage belong to one proxy at a time; use at most 1";
+pub const ONE_WRITER: &str = "'%s' pods are too many: memory belongs to one proxy, and so does a disk that is not ReadWriteMany; use at most 1, or storage that proxies can share";
+
+/// Why more than one pod without a lock is refused.
+pub const UNLOCKED: &str = "'%s' pods are too many without a lock: two that store one module at the same time would damage it; set lock to redis or etcd, or use at most 1";
 
 /// Why bounds that cross are refused: the lower, then the upper.
 pub const BOUNDS_CROSS: &str = "'%s' is above maxReplicas '%s': lower it or raise maxReplicas";
@@ -163,7 +178,7 @@ pub struct Autoscaling {
     #[schemars(with = "i32", range(min = 1, max = 100))]
     pub min_replicas: Option<i32>,
 
-    /// Most pods. Unit: pods. Required. Memory and disk storage allow 1.
+    /// Most pods. Unit: pods. Required. Memory and a disk that is not ReadWriteMany allow 1.
     #[schemars(range(min = 1, max = 100))]
     pub max_replicas: i32,
 

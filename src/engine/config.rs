@@ -3,11 +3,13 @@
 //! Every setting that Athens has at the top level is written out, also those that are off: an image carries a sample
 //! file full of placeholders, and defaults move between releases. Back-ends that the fleet does not use have no table.
 
+mod backend;
+
 use serde::Serialize;
 use url::Url;
 
 use super::{
-    contract::{CA_DIRECTORY, CA_FILE, DATA_DIRECTORY, PORT, SCRATCH_DIRECTORY, Timing},
+    contract::{CA_DIRECTORY, CA_FILE, PORT, SCRATCH_DIRECTORY, Timing},
     version::Version,
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
         go_proxy::{LogLevel, TryNextOn},
         status::ClientSettings,
     },
-    plan::validate::{Checksums, Origin, ValidFleet, ValidStorage, ValidUpstream},
+    plan::validate::{Checksums, Origin, ValidFleet, ValidUpstream},
 };
 
 /// The database that the go command knows by heart.
@@ -26,7 +28,7 @@ const KNOWN_DATABASE_MIRROR: &str = "sum.golang.google.cn";
 /// The file, in the order in which the settings' owners read it: fetching, storing, serving, and what is off.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Config {
+struct Config<'a> {
     go_env: &'static str,
     go_binary: &'static str,
     go_binary_env_vars: Vec<String>,
@@ -79,22 +81,12 @@ struct Config {
     #[serde(rename = "HGRCPath")]
     hgrc_path: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    storage: Option<Storage>,
+    storage: Option<backend::Storage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    single_flight: Option<backend::Lock<'a>>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Storage {
-    disk: Disk,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Disk {
-    root_path: &'static str,
-}
-
-impl Config {
+impl Config<'_> {
     /// A proxy that fetches nothing special and has every optional feature off.
     fn plain() -> Self {
         Self {
@@ -144,6 +136,7 @@ impl Config {
             github_token: "",
             hgrc_path: "",
             storage: None,
+            single_flight: None,
         }
     }
 }
@@ -151,10 +144,6 @@ impl Config {
 /// The whole configuration file of a fleet.
 pub fn render(fleet: &ValidFleet) -> String {
     let timing = Timing::of(fleet);
-    let (storage_type, storage) = match fleet.storage {
-        ValidStorage::Memory => ("memory", None),
-        ValidStorage::Disk { .. } => ("disk", Some(Storage { disk: Disk { root_path: DATA_DIRECTORY } })),
-    };
     let config = Config {
         go_binary_env_vars: go_environment(fleet).0,
         go_get_workers: fleet.engine.fetch_workers,
@@ -164,8 +153,10 @@ pub fn render(fleet: &ValidFleet) -> String {
         timeout: timing.storage_timeout,
         stash_timeout: timing.stash_timeout,
         shutdown_timeout: timing.shutdown_timeout,
-        storage_type,
-        storage,
+        storage_type: backend::storage_type(&fleet.storage),
+        single_flight_type: backend::lock_type(&fleet.storage, &fleet.lock),
+        storage: backend::Storage::of(&fleet.storage),
+        single_flight: backend::Lock::of(fleet),
         log_level: match fleet.engine.log_level {
             LogLevel::Debug => "debug",
             LogLevel::Info => "info",
@@ -330,7 +321,10 @@ mod tests {
     use toml::{Table, Value};
 
     use super::*;
-    use crate::plan::fixture::{origin, richest, smallest};
+    use crate::plan::{
+        fixture::{origin, richest, smallest},
+        validate::ValidStorage,
+    };
 
     /// Settings at the top level of the file, as the released sources of v0.18.0 declare them.
     const SETTINGS: &str = "BasicAuthPass BasicAuthUser CloudRuntime DownloadMode DownloadURL EnablePprof FilterFile \

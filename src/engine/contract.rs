@@ -4,11 +4,13 @@
 //! the configuration file can say is said there; the environment only holds what the file cannot.
 
 mod pod;
+mod secrets;
 
 use std::time::Duration;
 
 pub use pod::pod_template;
 
+use super::coordination;
 use crate::plan::validate::ValidFleet;
 
 /// Raised when pods of unchanged fleets must be made anew: that restarts them, a bounded number at a time.
@@ -70,7 +72,7 @@ impl Timing {
     pub fn of(fleet: &ValidFleet) -> Self {
         let fetch = whole_seconds(fleet.engine.fetch_timeout);
         let shutdown_timeout = fetch + ANSWER_SECONDS;
-        let pre_stop = fleet.storage.may_overlap().then_some(ROUTES_SECONDS);
+        let pre_stop = coordination::may_overlap(fleet).then_some(ROUTES_SECONDS);
         Self {
             storage_timeout: fetch.min(LIST_SECONDS),
             stash_timeout: fetch,

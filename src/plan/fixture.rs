@@ -8,8 +8,8 @@ use super::{
     StoredRevision,
     object::{Object, canonicalise},
     validate::{
-        Checksums, FleetName, Origin, Settings, ValidAutoscaling, ValidEngine, ValidFleet, ValidService,
-        ValidServiceAccount, ValidStorage, ValidUpstream,
+        AzureIdentity, Checksums, FleetName, Origin, RedisServers, Settings, ValidAutoscaling, ValidEngine, ValidFleet,
+        ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage, ValidUpstream,
     },
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     engine::{
         config,
         contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
+        coordination,
         version::Version,
     },
 };
@@ -67,6 +68,7 @@ pub fn smallest() -> ValidFleet {
             access_mode: AccessMode::ReadWriteOnce,
             deleted_with_fleet: false,
         },
+        lock: ValidLock::InProcess,
         upstream: ValidUpstream {
             proxies: Vec::new(),
             direct: true,
@@ -171,7 +173,8 @@ pub fn stored(fleet: &ValidFleet, name: &str) -> StoredRevision {
         inputs: "0123456789abcdef0123456789abcdef".to_owned(),
         contract: ENGINE_CONTRACT,
         version: fleet.engine.version.to_string(),
-        may_overlap: fleet.storage.may_overlap(),
+        may_overlap: coordination::may_overlap(fleet),
+        agreement: coordination::agreement(fleet),
         template,
         config: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
         number: 1,
@@ -220,7 +223,7 @@ fn check_item(item: &Value, path: &str) {
     if path.contains(".ports[") {
         assert!(item["protocol"].is_string(), "{path} has no protocol");
     }
-    if path.contains(".env[") {
+    if path.contains(".env[") && item.get("valueFrom").is_none() {
         assert!(item["value"].as_str().is_some_and(|text| !text.is_empty()), "{path} has no value");
     }
     check(item, path);
@@ -229,4 +232,76 @@ fn check_item(item: &Value, path: &str) {
 fn check_quantity(amount: &Value, path: &str) {
     let text = amount.as_str().unwrap_or_else(|| panic!("{path} is no text"));
     assert_eq!(text.parse::<Quantity>().unwrap().to_string(), text, "{path} is not canonical");
+}
+
+/// A bucket with keys.
+pub fn bucket() -> ValidStorage {
+    ValidStorage::S3 {
+        bucket: "modules".to_owned(),
+        region: "us-east-1".to_owned(),
+        endpoint: Some("https://s3.example.com".to_owned()),
+        path_style: true,
+        secret: Some("s3".to_owned()),
+    }
+}
+
+/// Every place, by a short name.
+pub fn places() -> Vec<(&'static str, ValidStorage)> {
+    let secret = || "login".to_owned();
+    let disk = |access_mode| ValidStorage::Disk {
+        size: Quantity::gibibytes(20),
+        class: None,
+        access_mode,
+        deleted_with_fleet: false,
+    };
+    let azure =
+        |identity| ValidStorage::AzureBlob { account: "corp".to_owned(), container: "modules".to_owned(), identity };
+    vec![
+        ("memory", ValidStorage::Memory),
+        ("disk", disk(AccessMode::ReadWriteOnce)),
+        ("shared-disk", disk(AccessMode::ReadWriteMany)),
+        ("s3", bucket()),
+        ("gcs", ValidStorage::Gcs { bucket: "modules".to_owned(), project: None, secret: Some(secret()) }),
+        ("azure-key", azure(AzureIdentity::Key(secret()))),
+        ("azure-managed", azure(AzureIdentity::Managed("/subscriptions/1/id".to_owned()))),
+        (
+            "mongo",
+            ValidStorage::Mongo { secret: secret(), database: "athens".to_owned(), collection: "modules".to_owned() },
+        ),
+        (
+            "minio",
+            ValidStorage::Minio {
+                endpoint: "minio.example.com:9000".to_owned(),
+                bucket: "modules".to_owned(),
+                region: None,
+                tls: true,
+                secret: secret(),
+            },
+        ),
+        ("external", ValidStorage::External { url: "https://store.example.com".to_owned() }),
+    ]
+}
+
+/// Every lock, by a short name.
+pub fn locks() -> Vec<(&'static str, ValidLock)> {
+    let redis = |servers, tls, username: Option<&str>| {
+        ValidLock::Redis(ValidRedis {
+            servers,
+            tls,
+            username: username.map(str::to_owned),
+            secret: Some("redis".to_owned()),
+        })
+    };
+    let addresses = |hosts: &[&str]| hosts.iter().map(|host| format!("{host}.example.com:6379")).collect::<Vec<_>>();
+    let sentinel =
+        RedisServers::Sentinel { master_name: "modules".to_owned(), addresses: addresses(&["one", "two", "three"]) };
+    vec![
+        ("in-process", ValidLock::InProcess),
+        ("native", ValidLock::Native),
+        ("redis", redis(RedisServers::One("redis.example.com:6379".to_owned()), false, None)),
+        ("redis-tls", redis(RedisServers::One("redis.example.com:6380".to_owned()), true, Some("athens"))),
+        ("sentinel", redis(sentinel, false, Some("athens"))),
+        ("cluster", redis(RedisServers::Cluster(addresses(&["one", "two"])), true, None)),
+        ("etcd", ValidLock::Etcd { addresses: vec!["etcd.example.com:2379".to_owned()] }),
+    ]
 }

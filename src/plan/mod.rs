@@ -63,7 +63,7 @@ pub fn plan(observed: &Observed) -> Plan {
         wanted: &wanted.name,
         stable,
         moved_at,
-        may_overlap: wanted.stored.may_overlap && may_overlap(observed, stable, &stored),
+        may_overlap: may_overlap(observed, stable, &stored, &wanted.stored),
         must_wait_for_slot,
         replicas: valid.replicas,
         scale_down_delay: valid.scale_down_delay,
@@ -143,14 +143,21 @@ fn has_pods(children: &Children, name: &str) -> bool {
     deployment_of(children, name).is_some_and(|view| view.replicas > 0)
 }
 
-/// Whether everything that runs, or that clients get, keeps off shared storage. A revision whose text is lost counts as
-/// a writer where the fleet has a volume: what nobody can tell must not write beside another.
-fn may_overlap(observed: &Observed, stable: Option<&str>, stored: &BTreeMap<String, Arc<StoredRevision>>) -> bool {
+/// Whether everything that runs, or that clients get, may run beside the wanted revision. Revisions that lock differently do
+/// not keep each other out; and one whose text is lost counts as a writer wherever there is something to write to.
+fn may_overlap(
+    observed: &Observed,
+    stable: Option<&str>,
+    stored: &BTreeMap<String, Arc<StoredRevision>>,
+    wanted: &StoredRevision,
+) -> bool {
     let running = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 || view.current > 0);
     let mut in_use =
         running.map(|(name, _)| name).chain(observed.pods.iter().map(|pod| pod.revision.as_str())).chain(stable);
     let volume = observed.children.keys().any(|(kind, _)| *kind == Kind::PersistentVolumeClaim);
-    in_use.all(|name| stored.get(name).map_or(!volume, |revision| revision.may_overlap))
+    let harmless = !volume && wanted.agreement.is_none();
+    let agrees = |other: &Arc<StoredRevision>| other.may_overlap && other.agreement == wanted.agreement;
+    wanted.may_overlap && in_use.all(|name| stored.get(name).map_or(harmless, agrees))
 }
 
 fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
@@ -256,6 +263,9 @@ pub struct StoredRevision {
     pub version: String,
     /// Whether its pods may run beside pods of another revision.
     pub may_overlap: bool,
+    /// What pods of another revision must agree on to run beside its own: the shared storage and the lock on it. `None` where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<String>,
     /// The pod template, an apps/v1 `PodTemplateSpec`.
     pub template: Value,
     /// Files of its ConfigMap.

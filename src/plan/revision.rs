@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use super::{
     Child, Children, Detail, StoredRevision,
     object::{Kind, canonicalise, short_hash},
-    validate::{ValidFleet, ValidStorage},
+    validate::ValidFleet,
 };
 use crate::{
-    api::go_proxy::GoProxySpec,
+    api::go_proxy::{GoProxySpec, Storage},
     engine::{
         config,
         contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
+        coordination,
         version::Version,
     },
 };
@@ -51,13 +52,32 @@ pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
         "engine": engine,
         "upstream": spec.upstream,
         "private": spec.private,
-        "storage": match fleet.storage { ValidStorage::Memory => "memory", ValidStorage::Disk { .. } => "disk" },
+        "storage": storage_inputs(spec.storage.as_ref()),
     });
+    if let (Some(lock), Value::Object(members)) = (&spec.lock, &mut inputs) {
+        members.insert("lock".to_owned(), json!(lock));
+    }
     canonicalise(&mut inputs);
     if let Value::Object(members) = &mut inputs {
         members.retain(|_, member| member.as_object().is_none_or(|object| !object.is_empty()));
     }
     short_hash(&inputs.to_string(), 32)
+}
+
+/// Of a volume, only that it is one: its size and class are the claim's affair.
+fn storage_inputs(storage: Option<&Storage>) -> Value {
+    let Some(storage) = storage else { return json!("disk") };
+    if storage.memory.is_some() {
+        return json!("memory");
+    }
+    let mut place = json!(storage);
+    if let Value::Object(members) = &mut place {
+        members.remove("whenDeleted");
+        if members.remove("disk").is_some() || members.is_empty() {
+            return json!("disk");
+        }
+    }
+    place
 }
 
 /// The revisions that are stored, by name.
@@ -97,7 +117,8 @@ pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, 
             inputs,
             contract: ENGINE_CONTRACT,
             version: fleet.engine.version.to_string(),
-            may_overlap: fleet.storage.may_overlap(),
+            may_overlap: coordination::may_overlap(fleet),
+            agreement: coordination::agreement(fleet),
             template: render_template(fleet, &name),
             config: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
             number: next,

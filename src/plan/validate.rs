@@ -3,6 +3,7 @@
 mod resolve;
 mod rules;
 mod schema;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -13,8 +14,10 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 
 use serde_json::Value;
 
+pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage};
+
 use crate::api::{
-    go_proxy::{AccessMode, EnginePod, GoProxy, GoProxySpec, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
+    go_proxy::{EnginePod, GoProxy, GoProxySpec, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
     quantity::Quantity,
     status::EffectiveDefault,
 };
@@ -121,6 +124,8 @@ pub struct ValidFleet {
     pub autoscaling: Option<ValidAutoscaling>,
     /// Where modules are kept.
     pub storage: ValidStorage,
+    /// What keeps two proxies from storing one module at the same time.
+    pub lock: ValidLock,
     /// Where modules come from.
     pub upstream: ValidUpstream,
     /// Patterns of private modules, in the order given.
@@ -195,34 +200,6 @@ pub struct ValidAutoscaling {
     pub max_replicas: i32,
     /// Metrics, default resolved.
     pub metrics: Vec<MetricSpec>,
-}
-
-/// Where modules are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ValidStorage {
-    /// In the pod.
-    Memory,
-    /// On a volume.
-    Disk {
-        /// Its size.
-        size: Quantity,
-        /// Its class; the cluster's default without.
-        class: Option<String>,
-        /// How it is attached.
-        access_mode: AccessMode,
-        /// True when the volume goes with the fleet: the spec says Delete and the annotation confirms it.
-        deleted_with_fleet: bool,
-    },
-}
-
-impl ValidStorage {
-    /// Whether pods of two revisions may run at the same time.
-    pub const fn may_overlap(&self) -> bool {
-        match self {
-            Self::Memory => true,
-            Self::Disk { .. } => false,
-        }
-    }
 }
 
 /// Where modules come from.

@@ -4,16 +4,16 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{AzureBlobStorage, ExternalStorage, GcsStorage, MinioStorage, MongoStorage, S3Storage};
 use crate::api::{quantity::Quantity, rule};
 
 /// Why none or two places are refused.
-pub const ONE_STORAGE: &str =
-    "modules live in one place: set exactly one of memory and disk, or leave storage out for a disk of 20Gi";
+pub const ONE_STORAGE: &str = "modules live in one place: set exactly one of memory, disk, s3, gcs, azureBlob, mongo, minio and external, or leave storage out for a disk of 20Gi";
 
 /// Where modules are kept: exactly one of the back-ends.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
-    validation = Rule::new("[has(self.memory), has(self.disk)].filter(x, x).size() == 1")
+    validation = Rule::new("[has(self.memory), has(self.disk), has(self.s3), has(self.gcs), has(self.azureBlob), has(self.mongo), has(self.minio), has(self.external)].filter(x, x).size() == 1")
         .message(ONE_STORAGE)
 )]
 #[serde(rename_all = "camelCase")]
@@ -29,12 +29,61 @@ pub struct Storage {
     #[schemars(with = "MemoryStorage")]
     pub memory: Option<MemoryStorage>,
 
-    /// Modules live on a PersistentVolumeClaim, NAME-data, which only one proxy writes at a time. Default: this one, when
-    /// `storage` is absent. A change therefore ends the running proxy before the next one starts: nobody is served meanwhile, and with
-    /// a next one that cannot start (a wrong image, say) until the spec is mended, or set back, which starts exactly the old one again.
+    /// Modules live on a PersistentVolumeClaim, NAME-data. Only one proxy writes it at a time, unless its access mode is
+    /// ReadWriteMany. Default: this one, when `storage` is absent. A change therefore ends the running proxy before the next one
+    /// starts: nobody is served meanwhile, and with a next one that cannot start (a wrong image, say) until the spec is mended, or set
+    /// back, which starts exactly the old one again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DiskStorage")]
     pub disk: Option<DiskStorage>,
+
+    /// Modules live in a bucket of S3 or of a store that speaks its protocol. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "S3Storage")]
+    pub s3: Option<S3Storage>,
+
+    /// Modules live in a bucket of Google Cloud Storage. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "GcsStorage")]
+    pub gcs: Option<GcsStorage>,
+
+    /// Modules live in a container of Azure Blob Storage. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AzureBlobStorage")]
+    pub azure_blob: Option<AzureBlobStorage>,
+
+    /// Modules live in a MongoDB database. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MongoStorage")]
+    pub mongo: Option<MongoStorage>,
+
+    /// Modules live in a MinIO bucket, reached with an old client: it sees at most about 330 versions of a module and takes
+    /// 600 MB of memory for an upload. `s3` reaches the same server and is better. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MinioStorage")]
+    pub minio: Option<MinioStorage>,
+
+    /// Modules live behind a service of your own that speaks the engine's storage protocol. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ExternalStorage")]
+    pub external: Option<ExternalStorage>,
+}
+
+impl Storage {
+    /// How many places are named.
+    pub fn places(&self) -> usize {
+        let named = [
+            self.memory.is_some(),
+            self.disk.is_some(),
+            self.s3.is_some(),
+            self.gcs.is_some(),
+            self.azure_blob.is_some(),
+            self.mongo.is_some(),
+            self.minio.is_some(),
+            self.external.is_some(),
+        ];
+        named.into_iter().filter(|named| *named).count()
+    }
 }
 
 /// What becomes of stored modules.
@@ -68,8 +117,9 @@ pub struct DiskStorage {
     #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub storage_class_name: Option<String>,
 
-    /// How the volume is attached: ReadWriteOnce or ReadWriteOncePod. Default: ReadWriteOnce. The latter lets Kubernetes itself
-    /// refuse a second pod, if the StorageClass has it. It cannot change later.
+    /// How the volume is attached: ReadWriteOnce, ReadWriteOncePod or ReadWriteMany. Default: ReadWriteOnce. ReadWriteOncePod
+    /// lets Kubernetes itself refuse a second pod, if the StorageClass has it. ReadWriteMany allows several proxies, which
+    /// then need `lock`. It cannot change later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AccessMode")]
     pub access_mode: Option<AccessMode>,
@@ -84,4 +134,6 @@ pub enum AccessMode {
     ReadWriteOnce,
     /// To one pod.
     ReadWriteOncePod,
+    /// To any number of nodes.
+    ReadWriteMany,
 }

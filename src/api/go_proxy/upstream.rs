@@ -85,7 +85,7 @@ pub struct UpstreamProxy {
 pub const BAD_IPV6: &str = "'%s' holds no usable IPv6 address: use one that is not loopback, link-local, multicast, unspecified or an IPv4 address in disguise";
 
 /// An IPv6 address has too many spellings for a pattern.
-fn ipv6_rule() -> kube::core::Rule {
+pub(super) fn ipv6_rule() -> kube::core::Rule {
     let address = "self.split('/', 4)[2].split(']')[0].replace('[', '')";
     kube::core::Rule::new(format!(
         "!self.matches(r'^[a-z]+://\\[') || (isIP({address}) && [ip({address})].all(a, a.isGlobalUnicast()))"

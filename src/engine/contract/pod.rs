@@ -18,10 +18,11 @@ use k8s_openapi::{
 
 use super::{
     CA_DIRECTORY, CA_FILE, CONFIG_DIRECTORY, CONFIG_FILE, CONTAINER, DATA_DIRECTORY, HOME_DIRECTORY, LIVE_PATH, PORT,
-    PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing,
+    PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing, secrets,
 };
 use crate::{
     api::{go_proxy::ImagePullPolicy, quantity::Quantity},
+    engine::coordination,
     plan::{
         object::{REVISION_LABEL, fleet_labels, labels, revision_labels, stored_form::stored_form},
         validate::{ValidFleet, ValidServiceAccount, ValidStorage},
@@ -125,6 +126,7 @@ fn environment(fleet: &ValidFleet) -> Vec<EnvVar> {
     variables
         .into_iter()
         .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() })
+        .chain(secrets::environment(fleet))
         .collect()
 }
 
@@ -221,6 +223,7 @@ fn volumes(fleet: &ValidFleet, revision: &str) -> Vec<Volume> {
             ..named("ca")
         });
     }
+    volumes.extend(secrets::key_file(fleet).map(|(volume, _)| volume));
     volumes
 }
 
@@ -239,13 +242,14 @@ fn mounts(fleet: &ValidFleet) -> Vec<VolumeMount> {
     if fleet.upstream.ca_bundle.is_some() {
         mounts.push(read_only(at("ca", CA_DIRECTORY)));
     }
+    mounts.extend(secrets::key_file(fleet).map(|(_, mount)| mount));
     mounts
 }
 
-/// The user's rules, and for a volume with one writer a rule of ours.
+/// The user's rules, and for storage with one writer a rule of ours.
 fn affinity(fleet: &ValidFleet) -> Option<Affinity> {
     let given = fleet.engine.pod.affinity.as_ref().map(stored_form);
-    if fleet.storage.may_overlap() {
+    if coordination::may_overlap(fleet) {
         return given;
     }
     let mut affinity = given.unwrap_or_default();
@@ -254,16 +258,18 @@ fn affinity(fleet: &ValidFleet) -> Option<Affinity> {
         .get_or_insert_default()
         .required_during_scheduling_ignored_during_execution
         .get_or_insert_default()
-        .push(alone_on_its_node(fleet));
+        .push(alone(fleet));
     Some(affinity)
 }
 
-/// A volume of one node still lets two pods of that node write it. A pod that is ending counts, so the replacement of one
-/// that somebody deletes waits until the old writer is really gone.
-fn alone_on_its_node(fleet: &ValidFleet) -> PodAffinityTerm {
+/// A volume of one node still lets two pods of that node write it, and shared storage those of all nodes, which have one
+/// operating system. A pod that is ending counts, so the replacement of one that somebody deletes waits until the old writer
+/// is really gone.
+fn alone(fleet: &ValidFleet) -> PodAffinityTerm {
+    let reach = if fleet.storage.is_shared() { "kubernetes.io/os" } else { "kubernetes.io/hostname" };
     PodAffinityTerm {
         label_selector: Some(selector(fleet_labels(fleet))),
-        topology_key: "kubernetes.io/hostname".to_owned(),
+        topology_key: reach.to_owned(),
         ..PodAffinityTerm::default()
     }
 }

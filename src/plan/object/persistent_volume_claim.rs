@@ -20,6 +20,7 @@ pub fn build(fleet: &ValidFleet) -> Option<Object> {
     let mode = match access_mode {
         AccessMode::ReadWriteOnce => "ReadWriteOnce",
         AccessMode::ReadWriteOncePod => "ReadWriteOncePod",
+        AccessMode::ReadWriteMany => "ReadWriteMany",
     };
     let claim = PersistentVolumeClaim {
         metadata: ObjectMeta { owner_references: common.owner_references.filter(|_| *deleted_with_fleet), ..common },

@@ -1,19 +1,21 @@
 //! Defaults, resolved once. What was resolved is kept, so that the status can tell.
 
+mod storage;
+
 use std::{collections::BTreeMap, fmt::Display};
 
 use k8s_openapi::api::autoscaling::v2::{MetricSpec, MetricTarget, ResourceMetricSource};
 
 use super::{
     Checksums, FleetName, Origin, Settings, ValidAutoscaling, ValidEngine, ValidFleet, ValidService,
-    ValidServiceAccount, ValidStorage, ValidUpstream,
+    ValidServiceAccount, ValidUpstream,
 };
 use crate::{
     api::{
         duration::GoDuration,
         go_proxy::{
-            Autoscaling, ChecksumDatabase, Direct, Engine, EngineServiceAccount, GoProxy, Resources, Service, Storage,
-            TryNextOn, Upstream, WhenDeleted,
+            Autoscaling, ChecksumDatabase, Direct, Engine, EngineServiceAccount, GoProxy, Resources, Service,
+            TryNextOn, Upstream,
         },
         quantity::Quantity,
         status::{DefaultSource, EffectiveDefault},
@@ -29,7 +31,6 @@ const FETCH_WORKERS: i32 = 10;
 const FETCH_TIMEOUT: GoDuration = GoDuration::seconds(600);
 const SCALE_DOWN_DELAY: GoDuration = GoDuration::seconds(30);
 const REVISION_HISTORY: i32 = 5;
-const VOLUME_SIZE: Quantity = Quantity::gibibytes(20);
 const CPU_REQUEST: Quantity = Quantity::milli(250);
 const MEMORY_REQUEST: Quantity = Quantity::mebibytes(512);
 const MEMORY_LIMIT: Quantity = Quantity::gibibytes(2);
@@ -80,7 +81,8 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let service = service(spec.service.clone().unwrap_or_default(), defaults);
     let autoscaling = spec.autoscaling.clone().map(|autoscaling| self::autoscaling(autoscaling, defaults));
     let confirmation = metadata.annotations.as_ref().and_then(|all| all.get(CONFIRM_DELETE_ANNOTATION));
-    let storage = storage(spec.storage.clone(), confirmation == Some(&name), defaults);
+    let storage = storage::storage(spec.storage.clone(), confirmation == Some(&name), defaults);
+    let lock = storage::lock(spec.lock.clone(), &storage, defaults);
     let upstream = upstream(spec.upstream.clone().unwrap_or_default(), defaults);
     let delay = defaults.or("spec.rollout.scaleDownDelay", rollout.scale_down_delay, SCALE_DOWN_DELAY);
     let history = defaults.or("spec.rollout.revisionHistoryLimit", rollout.revision_history_limit, REVISION_HISTORY);
@@ -93,6 +95,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         service,
         autoscaling,
         storage,
+        lock,
         upstream,
         private_modules: spec.private.clone().unwrap_or_default().modules,
         scale_down_delay: delay.get(),
@@ -214,21 +217,6 @@ fn cpu_metric() -> MetricSpec {
         type_: "Resource".to_owned(),
         resource: Some(ResourceMetricSource { name: "cpu".to_owned(), target }),
         ..MetricSpec::default()
-    }
-}
-
-fn storage(given: Option<Storage>, confirmed: bool, defaults: &mut Defaults) -> ValidStorage {
-    let given = given.unwrap_or_default();
-    if given.memory.is_some() {
-        return ValidStorage::Memory;
-    }
-    let disk = given.disk.unwrap_or_default();
-    let when_deleted = defaults.word("spec.storage.whenDeleted", given.when_deleted);
-    ValidStorage::Disk {
-        size: defaults.or("spec.storage.disk.size", disk.size, VOLUME_SIZE),
-        class: disk.storage_class_name,
-        access_mode: defaults.word("spec.storage.disk.accessMode", disk.access_mode),
-        deleted_with_fleet: when_deleted == WhenDeleted::Delete && confirmed,
     }
 }
 

@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::Refusal;
 use crate::api::{
     go_proxy::{
-        Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DISABLED_DATABASE, Direct, Engine,
-        FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST, NO_NETWORK, NO_ORIGIN, ONE_DATABASE,
-        ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL, Service, ServiceType, UNKNOWN_DATABASE, Upstream,
+        AccessMode, Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DISABLED_DATABASE, Direct,
+        Engine, FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK,
+        NO_NETWORK, NO_ORIGIN, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER,
+        SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED,
+        USER_WITHOUT_PASSWORD, Upstream,
     },
     quantity::Quantity,
     rule,
@@ -26,9 +28,7 @@ pub fn name(name: &str) -> Vec<Refusal> {
 /// Checks what the schema leaves open.
 pub fn check(spec: &GoProxySpec) -> Vec<Refusal> {
     let mut found = Vec::new();
-    if spec.replicas > 1 {
-        found.push(shown("spec.replicas", ONE_WRITER, &[&spec.replicas.to_string()]));
-    }
+    check_sharing(spec, &mut found);
     if let Some(autoscaling) = &spec.autoscaling {
         check_autoscaling(autoscaling, &mut found);
     }
@@ -38,8 +38,11 @@ pub fn check(spec: &GoProxySpec) -> Vec<Refusal> {
     if let Some(service) = &spec.service {
         check_service(service, &mut found);
     }
-    if spec.storage.as_ref().is_some_and(|storage| storage.memory.is_some() == storage.disk.is_some()) {
-        found.push(Refusal::new("spec.storage", ONE_STORAGE));
+    if let Some(storage) = &spec.storage {
+        check_storage(storage, &mut found);
+    }
+    if let Some(lock) = &spec.lock {
+        check_lock(lock, &mut found);
     }
     if let Some(upstream) = &spec.upstream {
         check_upstream(upstream, &mut found);
@@ -53,11 +56,68 @@ pub(super) fn shown(field: &str, reason: &str, values: &[&str]) -> Refusal {
     Refusal::new(field, &filled)
 }
 
+/// What several proxies may share. The same as `go_proxy::sharing` says in CEL.
+fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
+    let storage = spec.storage.clone().unwrap_or_default();
+    let shared_disk = storage.disk.as_ref().is_some_and(|disk| disk.access_mode == Some(AccessMode::ReadWriteMany));
+    let native = storage.gcs.is_some() || storage.azure_blob.is_some();
+    let fragile = shared_disk || storage.mongo.is_some() || storage.minio.is_some() || storage.external.is_some();
+    let shared = fragile || native || storage.s3.is_some();
+    let unlocked = spec.lock.as_ref().is_none_or(|lock| lock.in_process.is_some());
+    let pods = [
+        ("spec.replicas", Some(spec.replicas)),
+        ("spec.autoscaling.maxReplicas", spec.autoscaling.as_ref().map(|autoscaling| autoscaling.max_replicas)),
+    ];
+    for (field, pods) in pods.into_iter().filter_map(|(field, pods)| Some((field, pods.filter(|pods| *pods > 1)?))) {
+        if !shared {
+            found.push(shown(field, ONE_WRITER, &[&pods.to_string()]));
+        }
+        if fragile && unlocked {
+            found.push(shown(field, UNLOCKED, &[&pods.to_string()]));
+        }
+    }
+    let Some(lock) = &spec.lock else { return };
+    if !shared && lock.in_process.is_none() && lock.native.is_none() {
+        found.push(Refusal::new("spec.lock", NEEDLESS_LOCK));
+    }
+    if lock.native.is_some() && !native {
+        found.push(Refusal::new("spec.lock.native", NO_NATIVE_LOCK));
+    }
+}
+
+fn check_storage(storage: &Storage, found: &mut Vec<Refusal>) {
+    if storage.places() != 1 {
+        found.push(Refusal::new("spec.storage", ONE_STORAGE));
+    }
+    let azure = storage.azure_blob.as_ref();
+    if azure.is_some_and(|azure| azure.credentials_secret_ref.is_some() == azure.managed_identity.is_some()) {
+        found.push(Refusal::new("spec.storage.azureBlob", ONE_AZURE_IDENTITY));
+    }
+    let endpoint = storage.s3.as_ref().and_then(|s3| s3.endpoint.as_ref());
+    found.extend(endpoint.and_then(|url| check_ipv6("spec.storage.s3.endpoint", url)));
+    let external = storage.external.as_ref();
+    found.extend(external.and_then(|external| check_ipv6("spec.storage.external.url", &external.url)));
+}
+
+fn check_lock(lock: &Lock, found: &mut Vec<Refusal>) {
+    if lock.kinds() != 1 {
+        found.push(Refusal::new("spec.lock", ONE_LOCK));
+    }
+    let Some(redis) = &lock.redis else { return };
+    let found_by = [redis.address.is_some(), redis.sentinel.is_some(), redis.cluster.is_some()];
+    if found_by.into_iter().filter(|named| *named).count() != 1 {
+        found.push(Refusal::new("spec.lock.redis", ONE_REDIS));
+    }
+    if redis.sentinel.is_some() && redis.tls == Some(Tls::Enabled) {
+        found.push(Refusal::new("spec.lock.redis.tls", SENTINEL_TLS));
+    }
+    if let Some(username) = redis.username.as_ref().filter(|_| redis.credentials_secret_ref.is_none()) {
+        found.push(shown("spec.lock.redis.username", USER_WITHOUT_PASSWORD, &[username]));
+    }
+}
+
 fn check_autoscaling(autoscaling: &Autoscaling, found: &mut Vec<Refusal>) {
     let most = autoscaling.max_replicas;
-    if most > 1 {
-        found.push(shown("spec.autoscaling.maxReplicas", ONE_WRITER, &[&most.to_string()]));
-    }
     if let Some(fewest) = autoscaling.min_replicas.filter(|fewest| *fewest > most) {
         found.push(shown("spec.autoscaling.minReplicas", BOUNDS_CROSS, &[&fewest.to_string(), &most.to_string()]));
     }

@@ -47,6 +47,7 @@ struct Bounds {
     maximum: Option<i64>,
     shortest: Option<u64>,
     longest: Option<u64>,
+    fewest_items: Option<u64>,
     most_items: Option<u64>,
     most_keys: Option<u64>,
 }
@@ -185,6 +186,10 @@ impl Node {
     }
 
     fn check_list(&self, items: &mut [Value], path: &str, found: &mut Vec<Refusal>) {
+        if let Some(fewest) = self.bounds.fewest_items.filter(|fewest| (items.len() as u64) < *fewest) {
+            let message = format!("Invalid value: {}: should have at least {fewest} items", items.len());
+            found.push(Refusal::new(path, &message));
+        }
         if self.bounds.most_items.is_some_and(|most| items.len() as u64 > most) {
             let most = self.bounds.most_items.unwrap_or_default();
             found.push(Refusal::new(path, &format!("Too many: {}: must have at most {most} items", items.len())));
@@ -278,6 +283,7 @@ impl Bounds {
             maximum: whole("maximum"),
             shortest: count("minLength"),
             longest: count("maxLength"),
+            fewest_items: count("minItems"),
             most_items: count("maxItems"),
             most_keys: count("maxProperties"),
         }

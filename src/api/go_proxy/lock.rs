@@ -1,0 +1,169 @@
+//! What keeps two proxies from storing one module at the same time.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{LocalReference, Tls};
+use crate::api::rule;
+
+/// Why none or two locks are refused.
+pub const ONE_LOCK: &str = "one lock counts: set exactly one of inProcess, native, redis and etcd, or leave lock out";
+
+/// Why a lock where there is nothing to lock is refused.
+pub const NEEDLESS_LOCK: &str = "memory and disk storage of one proxy need no lock, and a lost one would stop every fetch: remove lock, or choose storage that proxies can share";
+
+/// Why the storage's own lock is refused.
+pub const NO_NATIVE_LOCK: &str =
+    "only gcs and azureBlob storage have a lock of their own: use redis or etcd, or leave lock out";
+
+/// Why one address of two kinds is refused.
+pub const ONE_REDIS: &str = "Redis is found one way: set exactly one of address, sentinel and cluster";
+
+/// Why sentinels over TLS are refused.
+pub const SENTINEL_TLS: &str =
+    "the engine speaks to sentinels in clear only: remove tls, or name the server in address or cluster";
+
+/// Why a name without a password is refused.
+pub const USER_WITHOUT_PASSWORD: &str =
+    "'%s' cannot log in without a password: name its Secret in credentialsSecretRef, or remove username";
+
+/// What keeps two proxies from storing one module at the same time: exactly one. A change of it ends every old proxy before a
+/// new one starts.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("[has(self.inProcess), has(self.native), has(self.redis), has(self.etcd)].filter(x, x).size() == 1")
+        .message(ONE_LOCK)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    /// Within one proxy only. Two proxies may then fetch the same module twice; where that would damage it, more than one
+    /// proxy is refused. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "InProcessLock")]
+    pub in_process: Option<InProcessLock>,
+
+    /// The storage's own: conditional writes of gcs, leases of azureBlob. Needs no other service. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "NativeLock")]
+    pub native: Option<NativeLock>,
+
+    /// A Redis server, or several. While it is away, what is stored is served and what is not fails. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RedisLock")]
+    pub redis: Option<RedisLock>,
+
+    /// An etcd cluster. Its locks end with the proxy that holds them; it is asked in clear and without a login, so keep it
+    /// where only proxies reach it. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EtcdLock")]
+    pub etcd: Option<EtcdLock>,
+}
+
+impl Lock {
+    /// How many locks are named.
+    pub fn kinds(&self) -> usize {
+        let named = [self.in_process.is_some(), self.native.is_some(), self.redis.is_some(), self.etcd.is_some()];
+        named.into_iter().filter(|named| *named).count()
+    }
+}
+
+/// Within one proxy.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct InProcessLock {}
+
+/// The storage's own.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct NativeLock {}
+
+/// Redis, found by its address, through sentinels, or as a cluster.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("[has(self.address), has(self.sentinel), has(self.cluster)].filter(x, x).size() == 1")
+        .message(ONE_REDIS),
+    validation = Rule::new("!has(self.sentinel) || !has(self.tls) || self.tls == 'Disabled'")
+        .message(SENTINEL_TLS)
+        .field_path(".tls"),
+    validation = Rule::new("!has(self.username) || has(self.credentialsSecretRef)")
+        .message(rule::shown(USER_WITHOUT_PASSWORD, "self.username"))
+        .field_path(".username")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisLock {
+    /// Host and port of one server, or of a service in front of several. Exactly one of this, `sentinel` and `cluster`. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 260))]
+    #[x_kube(validation = rule::HOST_PORT.rule(), validation = rule::HOST_PORT_LOCAL.rule())]
+    pub address: Option<String>,
+
+    /// Sentinels that know the server. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RedisSentinel")]
+    pub sentinel: Option<RedisSentinel>,
+
+    /// Members of a Redis Cluster. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RedisCluster")]
+    pub cluster: Option<RedisCluster>,
+
+    /// Whether Redis is asked over TLS: Enabled or Disabled. Default: Disabled. What `upstream.caBundle` holds is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Tls")]
+    pub tls: Option<Tls>,
+
+    /// User of Redis' access control. Default: absent, the default user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 128))]
+    #[x_kube(validation = rule::REDIS_USER.rule())]
+    pub username: Option<String>,
+
+    /// Secret whose key `password` holds the password; `sentinelPassword` that of the sentinels, if they want one. Default:
+    /// absent, no login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LocalReference")]
+    pub credentials_secret_ref: Option<LocalReference>,
+}
+
+/// Sentinels.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisSentinel {
+    /// Name under which the sentinels know the server. Required.
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rule::REDIS_USER.rule())]
+    pub master_name: String,
+
+    /// Host and port of each sentinel. Required.
+    #[schemars(schema_with = "addresses_schema")]
+    pub addresses: Vec<String>,
+}
+
+/// Members of a Redis Cluster.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct RedisCluster {
+    /// Host and port of some members; they name the others. Required.
+    #[schemars(schema_with = "addresses_schema")]
+    pub addresses: Vec<String>,
+}
+
+/// An etcd cluster.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct EtcdLock {
+    /// Host and port of each member. Required.
+    #[schemars(schema_with = "addresses_schema")]
+    pub addresses: Vec<String>,
+}
+
+fn addresses_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 9,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 260,
+            "x-kubernetes-validations": [rule::HOST_PORT.rule(), rule::HOST_PORT_LOCAL.rule()],
+        },
+    })
+}

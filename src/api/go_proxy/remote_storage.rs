@@ -1,0 +1,202 @@
+//! Places for modules that are not a volume of the fleet: object stores, a database, a service of one's own.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{LocalReference, ipv6_rule};
+use crate::api::rule;
+
+/// Why an identity that is neither or both is refused.
+pub const ONE_AZURE_IDENTITY: &str =
+    "the engine logs in one way: set exactly one of credentialsSecretRef and managedIdentity";
+
+/// A bucket of S3, or of a store that speaks its protocol. It must exist.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct S3Storage {
+    /// Name of the bucket. Required. It belongs to this fleet alone: the engine knows no prefix within a bucket.
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = rule::BUCKET.rule())]
+    pub bucket: String,
+
+    /// Region of the bucket. Default: us-east-1, which most stores other than AWS take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 63))]
+    #[x_kube(validation = rule::ORIGIN_NAME.rule())]
+    pub region: Option<String>,
+
+    /// Address of the store. Default: that of AWS for the region. Keys are never sent to it, only signatures; objects are, so
+    /// choose https outside a trusted network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 512))]
+    #[x_kube(
+        validation = rule::ORIGIN_SCHEME.rule(),
+        validation = rule::ORIGIN_USER.rule(),
+        validation = rule::ORIGIN_ADDRESS.rule(),
+        validation = rule::ORIGIN_HOST.rule(),
+        validation = ipv6_rule()
+    )]
+    pub endpoint: Option<String>,
+
+    /// Where the bucket's name stands in an address: Path or VirtualHosted. Default: Path with `endpoint`, else VirtualHosted.
+    /// Stores of one's own seldom have a name for each bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "S3Addressing")]
+    pub addressing: Option<S3Addressing>,
+
+    /// Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN if there is one. Default: absent,
+    /// the pod's own role counts (`engine.serviceAccount`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LocalReference")]
+    pub credentials_secret_ref: Option<LocalReference>,
+}
+
+/// Where a bucket's name stands in an address.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+pub enum S3Addressing {
+    /// `https://store/bucket/object`.
+    Path,
+    /// `https://bucket.store/object`.
+    #[default]
+    VirtualHosted,
+}
+
+/// A bucket of Google Cloud Storage. It must exist, and the engine must be allowed to read its attributes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GcsStorage {
+    /// Name of the bucket. Required. It belongs to this fleet alone.
+    #[schemars(length(min = 3, max = 222))]
+    #[x_kube(validation = rule::GCS_BUCKET.rule())]
+    pub bucket: String,
+
+    /// Project of the bucket. Default: that of the credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 6, max = 30))]
+    #[x_kube(validation = rule::ORIGIN_NAME.rule())]
+    pub project: Option<String>,
+
+    /// Secret whose key `key.json` holds a service account's key. Default: absent, the pod's own identity counts
+    /// (`engine.serviceAccount`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LocalReference")]
+    pub credentials_secret_ref: Option<LocalReference>,
+}
+
+/// A container of Azure Blob Storage, in the public cloud. It must exist.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("has(self.credentialsSecretRef) != has(self.managedIdentity)")
+        .message(ONE_AZURE_IDENTITY)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureBlobStorage {
+    /// Name of the storage account. Required.
+    #[schemars(length(min = 3, max = 24))]
+    #[x_kube(validation = rule::AZURE_ACCOUNT.rule())]
+    pub account_name: String,
+
+    /// Name of the container. Required. It belongs to this fleet alone.
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = rule::ORIGIN_NAME.rule())]
+    pub container: String,
+
+    /// Secret whose key `accountKey` holds a key of the account. Exactly one of this and `managedIdentity`. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LocalReference")]
+    pub credentials_secret_ref: Option<LocalReference>,
+
+    /// The node's managed identity. Federated workload identities are beyond this engine. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AzureManagedIdentity")]
+    pub managed_identity: Option<AzureManagedIdentity>,
+}
+
+/// An identity that Azure gives to a node.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct AzureManagedIdentity {
+    /// Resource id of the identity, which begins with /subscriptions/. Required.
+    #[serde(rename = "resourceID")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = rule::AZURE_RESOURCE.rule())]
+    pub resource_id: String,
+}
+
+/// A MongoDB database.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MongoStorage {
+    /// Secret whose key `url` holds the connection string, `mongodb://user:password@host`. Required. A server with a private
+    /// certificate authority is out of this engine's reach.
+    pub credentials_secret_ref: LocalReference,
+
+    /// Database. Default: athens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 63))]
+    #[x_kube(validation = rule::MONGO_NAME.rule())]
+    pub database: Option<String>,
+
+    /// Collection. Default: modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 63))]
+    #[x_kube(validation = rule::MONGO_NAME.rule())]
+    pub collection: Option<String>,
+}
+
+/// A MinIO bucket, by the engine's old client. It is made if it does not exist.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MinioStorage {
+    /// Host and port of the server. Required.
+    #[schemars(length(min = 1, max = 260))]
+    #[x_kube(validation = rule::HOST_PORT.rule(), validation = rule::HOST_PORT_LOCAL.rule())]
+    pub endpoint: String,
+
+    /// Name of the bucket. Required. It belongs to this fleet alone, and no `s3` fleet can read it: the layout differs.
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = rule::BUCKET.rule())]
+    pub bucket: String,
+
+    /// Region of the bucket. Default: absent, the server's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 63))]
+    #[x_kube(validation = rule::ORIGIN_NAME.rule())]
+    pub region: Option<String>,
+
+    /// Whether the server is asked over TLS: Enabled or Disabled. Default: Enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Tls")]
+    pub tls: Option<Tls>,
+
+    /// Secret with the keys `accessKey` and `secretKey`. Required.
+    pub credentials_secret_ref: LocalReference,
+}
+
+/// Whether a server is asked over TLS.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+pub enum Tls {
+    /// Over TLS. What `upstream.caBundle` holds is trusted.
+    #[default]
+    Enabled,
+    /// In clear: whoever is on the way reads the password.
+    Disabled,
+}
+
+/// A service of one's own.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct ExternalStorage {
+    /// Address of the service. Required. It must answer a question for the versions of an unknown module with 200 and
+    /// nothing: the engine asks that to know whether its storage works.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = rule::ORIGIN_SCHEME.rule(),
+        validation = rule::ORIGIN_USER.rule(),
+        validation = rule::ORIGIN_ADDRESS.rule(),
+        validation = rule::ORIGIN_HOST.rule(),
+        validation = ipv6_rule()
+    )]
+    pub url: String,
+}

@@ -1,0 +1,54 @@
+//! What several proxies may share, as rules of the CRD. The same table in Rust is `engine::coordination`.
+
+use kube::core::Rule;
+
+use super::{NEEDLESS_LOCK, NO_NATIVE_LOCK};
+use crate::api::rule;
+
+const SHARED_DISK: &str = "(has(self.storage) && has(self.storage.disk) && has(self.storage.disk.accessMode) && self.storage.disk.accessMode == 'ReadWriteMany')";
+
+/// Whether the storage is one of these.
+fn stored_in(places: &[&str]) -> String {
+    let named: Vec<_> = places.iter().map(|place| format!("has(self.storage.{place})")).collect();
+    format!("(has(self.storage) && ({}))", named.join(" || "))
+}
+
+/// Whether the storage belongs to one proxy.
+pub fn one_writer() -> String {
+    let shared = stored_in(&["s3", "gcs", "azureBlob", "mongo", "minio", "external"]);
+    format!("!({SHARED_DISK} || {shared})")
+}
+
+/// Whether proxies share storage that they damage without a lock between them.
+pub fn unlocked() -> String {
+    let fragile = stored_in(&["mongo", "minio", "external"]);
+    format!("({SHARED_DISK} || {fragile}) && (!has(self.lock) || has(self.lock.inProcess))")
+}
+
+/// Refuses more than one pod where `alone` holds.
+pub fn replicas_rule(message: &str, alone: &str) -> Rule {
+    Rule::new(format!("self.replicas <= 1 || !({alone})"))
+        .message(rule::shown(message, "self.replicas"))
+        .field_path(".replicas")
+}
+
+/// Refuses an autoscaler that would start more than one.
+pub fn autoscaling_rule(message: &str, alone: &str) -> Rule {
+    Rule::new(format!("!has(self.autoscaling) || self.autoscaling.maxReplicas <= 1 || !({alone})"))
+        .message(rule::shown(message, "self.autoscaling.maxReplicas"))
+        .field_path(".autoscaling.maxReplicas")
+}
+
+/// Refuses a lock service for one proxy.
+pub fn needless_lock_rule() -> Rule {
+    Rule::new(format!("!has(self.lock) || has(self.lock.inProcess) || has(self.lock.native) || !({})", one_writer()))
+        .message(NEEDLESS_LOCK)
+        .field_path(".lock")
+}
+
+/// Refuses the storage's own lock where it has none.
+pub fn native_lock_rule() -> Rule {
+    Rule::new(format!("!has(self.lock) || !has(self.lock.native) || {}", stored_in(&["gcs", "azureBlob"])))
+        .message(NO_NATIVE_LOCK)
+        .field_path(".lock.native")
+}

@@ -1,0 +1,92 @@
+//! What happens when several proxies use one storage at the same time, by the lock between them. A change that surges, a
+//! canary and a replica are all the same here: a second proxy.
+
+use crate::plan::validate::{ValidFleet, ValidLock, ValidStorage};
+
+/// What a second proxy does to what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// It has storage of its own.
+    Apart,
+    /// One of them stores a module, the other one waits.
+    Safe,
+    /// Both may fetch and store the same module; each object is replaced as a whole, so what is served stays right.
+    Wasteful,
+    /// Both may write into the same object: it would be damaged.
+    Damaging,
+}
+
+/// What a second proxy of a fleet does. The table is read from the engine's sources: object stores replace whole objects, a
+/// disk is written in place, a database refuses the second writer, and of an old client or a stranger's service nothing is known.
+pub const fn together(storage: &ValidStorage, lock: &ValidLock) -> Together {
+    match (storage, lock) {
+        (ValidStorage::Memory, _) => Together::Apart,
+        (ValidStorage::Disk { .. }, _) if !storage.is_shared() => Together::Damaging,
+        (_, ValidLock::Redis(_) | ValidLock::Etcd { .. })
+        | (ValidStorage::Gcs { .. } | ValidStorage::AzureBlob { .. }, ValidLock::Native) => Together::Safe,
+        (ValidStorage::S3 { .. } | ValidStorage::Gcs { .. } | ValidStorage::AzureBlob { .. }, ValidLock::InProcess) => {
+            Together::Wasteful
+        }
+        (_, ValidLock::InProcess | ValidLock::Native) => Together::Damaging,
+    }
+}
+
+/// Whether a second proxy of this fleet may run at all.
+pub const fn may_overlap(fleet: &ValidFleet) -> bool {
+    !matches!(together(&fleet.storage, &fleet.lock), Together::Damaging)
+}
+
+/// What two proxies must agree on to run at the same time: the storage that they share, and the lock on it. `None` where each
+/// has its own. Two revisions with different texts never overlap.
+pub fn agreement(fleet: &ValidFleet) -> Option<String> {
+    fleet.storage.is_shared().then(|| format!("{} locked by {}", fleet.storage.identity(), fleet.lock.identity()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixture::{locks, places, smallest};
+
+    fn verdict(place: &str, lock: &str) -> Together {
+        let find = |wanted: &str| places().into_iter().find(|(name, _)| *name == wanted).unwrap().1;
+        let lock = locks().into_iter().find(|(name, _)| *name == lock).unwrap().1;
+        together(&find(place), &lock)
+    }
+
+    #[test]
+    fn every_pair_has_its_verdict() {
+        use Together::{Apart, Damaging, Safe, Wasteful};
+        let service = ["redis", "redis-tls", "sentinel", "cluster", "etcd"];
+        for (place, in_process, native, by_service) in [
+            ("memory", Apart, Apart, Apart),
+            ("disk", Damaging, Damaging, Damaging),
+            ("shared-disk", Damaging, Damaging, Safe),
+            ("s3", Wasteful, Damaging, Safe),
+            ("gcs", Wasteful, Safe, Safe),
+            ("azure-key", Wasteful, Safe, Safe),
+            ("azure-managed", Wasteful, Safe, Safe),
+            ("mongo", Damaging, Damaging, Safe),
+            ("minio", Damaging, Damaging, Safe),
+            ("external", Damaging, Damaging, Safe),
+        ] {
+            assert_eq!(verdict(place, "in-process"), in_process, "{place} alone");
+            assert_eq!(verdict(place, "native"), native, "{place} native");
+            for lock in service {
+                assert_eq!(verdict(place, lock), by_service, "{place} {lock}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_fleets_agree_when_storage_and_lock_are_the_same() {
+        let fleet = |place: &str, lock: &str| ValidFleet {
+            storage: places().into_iter().find(|(name, _)| *name == place).unwrap().1,
+            lock: locks().into_iter().find(|(name, _)| *name == lock).unwrap().1,
+            ..smallest()
+        };
+        assert_eq!(agreement(&fleet("memory", "in-process")), None);
+        assert_eq!(agreement(&fleet("s3", "redis")), agreement(&fleet("s3", "redis")));
+        assert_ne!(agreement(&fleet("s3", "redis")), agreement(&fleet("s3", "etcd")));
+        assert_ne!(agreement(&fleet("s3", "redis")), agreement(&fleet("gcs", "redis")));
+    }
+}

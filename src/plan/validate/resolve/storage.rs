@@ -1,0 +1,138 @@
+//! Where modules are kept and what locks them, with defaults.
+
+use std::fmt::Display;
+
+use super::Defaults;
+use crate::{
+    api::{
+        go_proxy::{LocalReference, Lock, RedisLock, S3Addressing, S3Storage, Storage, Tls, WhenDeleted},
+        quantity::Quantity,
+        status::DefaultSource,
+    },
+    plan::validate::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage},
+};
+
+const VOLUME_SIZE: Quantity = Quantity::gibibytes(20);
+const S3_REGION: &str = "us-east-1";
+const MONGO_DATABASE: &str = "athens";
+const MONGO_COLLECTION: &str = "modules";
+
+/// Where modules are kept: on a disk, unless another place is named.
+pub fn storage(given: Option<Storage>, confirmed: bool, defaults: &mut Defaults) -> ValidStorage {
+    let given = given.unwrap_or_default();
+    if given.memory.is_some() {
+        return ValidStorage::Memory;
+    }
+    if let Some(remote) = remote(&given, defaults) {
+        return remote;
+    }
+    let disk = given.disk.unwrap_or_default();
+    let when_deleted = defaults.word("spec.storage.whenDeleted", given.when_deleted);
+    ValidStorage::Disk {
+        size: defaults.or("spec.storage.disk.size", disk.size, VOLUME_SIZE),
+        class: disk.storage_class_name,
+        access_mode: defaults.word("spec.storage.disk.accessMode", disk.access_mode),
+        deleted_with_fleet: when_deleted == WhenDeleted::Delete && confirmed,
+    }
+}
+
+fn remote(given: &Storage, defaults: &mut Defaults) -> Option<ValidStorage> {
+    let named = |reference: &LocalReference| reference.name.clone();
+    if let Some(s3) = given.s3.clone() {
+        return Some(self::s3(s3, defaults));
+    }
+    if let Some(gcs) = given.gcs.clone() {
+        let secret = gcs.credentials_secret_ref.as_ref().map(named);
+        return Some(ValidStorage::Gcs { bucket: gcs.bucket, project: gcs.project, secret });
+    }
+    if let Some(azure) = given.azure_blob.clone() {
+        let managed = azure.managed_identity.map(|identity| AzureIdentity::Managed(identity.resource_id));
+        let key = azure.credentials_secret_ref.as_ref().map(|secret| AzureIdentity::Key(named(secret)));
+        let identity = managed.or(key)?;
+        return Some(ValidStorage::AzureBlob { account: azure.account_name, container: azure.container, identity });
+    }
+    if let Some(mongo) = given.mongo.clone() {
+        return Some(ValidStorage::Mongo {
+            secret: mongo.credentials_secret_ref.name,
+            database: defaults.or("spec.storage.mongo.database", mongo.database, MONGO_DATABASE.to_owned()),
+            collection: defaults.or("spec.storage.mongo.collection", mongo.collection, MONGO_COLLECTION.to_owned()),
+        });
+    }
+    if let Some(minio) = given.minio.clone() {
+        return Some(ValidStorage::Minio {
+            tls: defaults.word("spec.storage.minio.tls", minio.tls) == Tls::Enabled,
+            endpoint: minio.endpoint,
+            bucket: minio.bucket,
+            region: minio.region,
+            secret: minio.credentials_secret_ref.name,
+        });
+    }
+    given.external.clone().map(|external| ValidStorage::External { url: external.url })
+}
+
+fn s3(given: S3Storage, defaults: &mut Defaults) -> ValidStorage {
+    let addressing = given.addressing.unwrap_or_else(|| {
+        let chosen = if given.endpoint.is_some() { S3Addressing::Path } else { S3Addressing::VirtualHosted };
+        defaults.note("spec.storage.s3.addressing", format_args!("{chosen:?}"), DefaultSource::Derived);
+        chosen
+    });
+    ValidStorage::S3 {
+        region: defaults.or("spec.storage.s3.region", given.region, S3_REGION.to_owned()),
+        bucket: given.bucket,
+        path_style: addressing == S3Addressing::Path,
+        endpoint: given.endpoint,
+        secret: given.credentials_secret_ref.map(|secret| secret.name),
+    }
+}
+
+/// The lock named, else the storage's own, else none.
+pub fn lock(given: Option<Lock>, storage: &ValidStorage, defaults: &mut Defaults) -> ValidLock {
+    let given = given.unwrap_or_default();
+    if let Some(redis) = given.redis {
+        return ValidLock::Redis(self::redis(redis, defaults));
+    }
+    if let Some(etcd) = given.etcd {
+        return ValidLock::Etcd { addresses: etcd.addresses };
+    }
+    if given.native.is_some() {
+        return ValidLock::Native;
+    }
+    if given.in_process.is_some() {
+        return ValidLock::InProcess;
+    }
+    let (chosen, word) = match storage {
+        ValidStorage::Gcs { .. } | ValidStorage::AzureBlob { .. } => (ValidLock::Native, "native"),
+        ValidStorage::Memory
+        | ValidStorage::Disk { .. }
+        | ValidStorage::S3 { .. }
+        | ValidStorage::Mongo { .. }
+        | ValidStorage::Minio { .. }
+        | ValidStorage::External { .. } => (ValidLock::InProcess, "inProcess"),
+    };
+    if storage.is_shared() {
+        defaults.note("spec.lock", word, DefaultSource::Derived);
+    }
+    chosen
+}
+
+fn redis(given: RedisLock, defaults: &mut Defaults) -> ValidRedis {
+    let sentinel = given
+        .sentinel
+        .map(|sentinel| RedisServers::Sentinel { master_name: sentinel.master_name, addresses: sentinel.addresses });
+    let cluster = given.cluster.map(|cluster| RedisServers::Cluster(cluster.addresses));
+    ValidRedis {
+        servers: sentinel.or(cluster).unwrap_or_else(|| RedisServers::One(given.address.unwrap_or_default())),
+        tls: defaults.or("spec.lock.redis.tls", given.tls.map(Word), Word(Tls::Disabled)).0 == Tls::Enabled,
+        username: given.username,
+        secret: given.credentials_secret_ref.map(|secret| secret.name),
+    }
+}
+
+/// A word of the API as it is spelled there.
+struct Word<T>(T);
+
+impl<T: std::fmt::Debug> Display for Word<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
