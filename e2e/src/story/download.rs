@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use goproxy_operator::api::status::ClientSettings;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, LogParams};
 use serde_json::{Value, json};
@@ -102,12 +102,13 @@ async fn private_stays_private(stage: &Stage) -> Result<()> {
 
 /// The generated modules and their checksum database, served by TLS inside the cluster under a name and certificate
 /// of their own.
-struct Origin {
+pub(super) struct Origin {
     namespace: String,
 }
 
 impl Origin {
-    async fn start(stage: &Stage, namespace: &str) -> Result<Self> {
+    /// Starts it in a namespace, which is made.
+    pub(super) async fn start(stage: &Stage, namespace: &str) -> Result<Self> {
         stage.cluster.import(&image::archive(Image::Origin, &stage.progress)?).await?;
         stage.cluster.namespace(namespace).await?;
         let origin = Self { namespace: namespace.to_owned() };
@@ -172,8 +173,27 @@ impl Origin {
         ])
     }
 
+    /// The fleet's part that leads here and nowhere else. The certificate authority is in the ConfigMap of this name.
+    pub(super) fn upstream(&self, authority: &str) -> Result<Value> {
+        let key = generated::checksum_database()?;
+        let (name, host) = (key.split('+').next().unwrap_or_default(), self.host());
+        Ok(json!({
+            "proxies": [{"name": ORIGIN, "url": format!("https://{host}")}],
+            "direct": "Disabled",
+            "checksumDatabase": {"name": name, "key": key, "url": format!("https://{host}/sumdb/{name}")},
+            "caBundle": {"configMapKeyRef": {"name": authority, "key": "ca.crt"}},
+        }))
+    }
+
+    /// Who vouches for it, as PEM.
+    pub(super) async fn authority(&self, stage: &Stage) -> Result<String> {
+        let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), &self.namespace);
+        let data = maps.get("authority").await?.data.unwrap_or_default();
+        data.get("ca.crt").cloned().context("the origin has no authority")
+    }
+
     /// What was asked so far.
-    async fn requests(&self, stage: &Stage) -> Result<Vec<Request>> {
+    pub(super) async fn requests(&self, stage: &Stage) -> Result<Vec<Request>> {
         let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &self.namespace);
         let found = pods.list(&ListParams::default().labels(&format!("app={ORIGIN}"))).await?;
         let name = found.items.first().and_then(|pod| pod.metadata.name.as_deref()).context("the origin has no pod")?;
@@ -221,17 +241,7 @@ fn pod() -> Value {
 
 /// A fleet that knows this origin and its checksum database alone; returns what clients are told to set.
 async fn fleet(stage: &Stage, origin: &Origin, private: &Value) -> Result<ClientSettings> {
-    let key = generated::checksum_database()?;
-    let (name, host) = (key.split('+').next().unwrap_or_default(), origin.host());
-    let spec = json!({
-        "upstream": {
-            "proxies": [{"name": ORIGIN, "url": format!("https://{host}")}],
-            "direct": "Disabled",
-            "checksumDatabase": {"name": name, "key": key, "url": format!("https://{host}/sumdb/{name}")},
-            "caBundle": {"configMapKeyRef": {"name": "authority", "key": "ca.crt"}},
-        },
-        "private": {"modules": private},
-    });
+    let spec = json!({"upstream": origin.upstream("authority")?, "private": {"modules": private}});
     stage.apply_fleet(&origin.namespace, FLEET, spec).await?;
     let fleet = stage.wait_settled(&origin.namespace, FLEET).await?;
     ensure!(holds(&fleet, "Ready") == Some(true), "the fleet is settled and not ready");

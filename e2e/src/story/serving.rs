@@ -226,21 +226,21 @@ pub fn athens_is_upgraded_and_taken_back(stage: &Stage) -> Telling<'_> {
 }
 
 /// How long an answer may take before it counts as none.
-const PATIENT: Duration = Duration::from_secs(10);
+pub(super) const PATIENT: Duration = Duration::from_secs(10);
 
 /// The same for a client that measures a gap. A connection to a pod that has just ended is not refused, it is silent: whoever
 /// holds on to it does not notice that another pod serves, so this is what a measured gap may be too long by.
 const BRISK: Duration = Duration::from_millis(500);
 
 /// Host and port of the fleet's Service, as the host reaches it.
-async fn service_address(stage: &Stage, namespace: &str) -> Result<String> {
+pub(super) async fn service_address(stage: &Stage, namespace: &str) -> Result<String> {
     let services: Api<Service> = Api::namespaced(stage.client.clone(), namespace);
     let address = services.get("corp").await?.spec.and_then(|spec| spec.cluster_ip).context("no address")?;
     Ok(format!("{address}:80"))
 }
 
 /// One request on a connection of its own: status and body.
-async fn ask(address: &str, path: &str, limit: Duration) -> Result<(u16, String)> {
+pub(super) async fn ask(address: &str, path: &str, limit: Duration) -> Result<(u16, String)> {
     let work = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: corp\r\nConnection: close\r\n\r\n").as_bytes()).await?;

@@ -1,6 +1,7 @@
 //! The services of the lab are what fleets will meet: each is used by a client that it was made for, with good and with
 //! bad credentials, is taken away and given back, and leaves nothing when it is closed.
 
+mod fleets;
 mod git;
 mod locks;
 mod storage;
@@ -12,6 +13,7 @@ use anyhow::{Result, ensure};
 use super::{Stage, Story};
 use crate::cluster::Cluster;
 use crate::image::{self, Image};
+use crate::operator;
 use crate::progress::Progress;
 
 /// In the order in which they are told.
@@ -23,12 +25,20 @@ pub const ALL: &[Story] = &[
     Story { name: "etcd gives a lock to one at a time", tell: locks::etcd_gives_a_lock_to_one },
     Story { name: "a Git server lets in who has credentials", tell: git::a_server_lets_in_who_has_credentials },
     Story { name: "a go command in a pod gets private modules", tell: git::a_go_command_gets_private_modules },
+    Story { name: "with each lock one cold module is fetched once", tell: fleets::one_fetch_with_each_lock },
+    Story {
+        name: "without its lock a fleet serves what it has, and recovers",
+        tell: fleets::a_lost_lock_costs_misses_only,
+    },
     Story { name: "the way out leads through a proxy that writes down", tell: storage::the_way_out_is_written_down },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.
 pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {
-    stage.cluster.import(&image::archive(Image::Athens, progress)?).await
+    for image in [Image::Athens, Image::Origin] {
+        stage.cluster.import(&image::archive(image, progress)?).await?;
+    }
+    operator::deploy(&stage.cluster, &stage.repo, &[], progress).await.map(drop)
 }
 
 /// What a cluster had before a service came: its components and the services' directories.

@@ -1,0 +1,191 @@
+//! Fleets of several proxies on one storage, with each lock between them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::super::{
+    Stage, Telling,
+    download::Origin,
+    serving::{PATIENT, ask, service_address},
+};
+use super::Before;
+use crate::{
+    cluster::until,
+    origin::generated::Module,
+    service::{bucket, etcd, redis, sentinel},
+};
+
+const FLEET: &str = "corp";
+/// Builds that ask for the same module at once.
+const CLIENTS: usize = 50;
+
+/// Two proxies share a bucket; fifty clients ask for a module that neither has. Every change of the lock ends the old
+/// proxies before the new ones start.
+pub fn one_fetch_with_each_lock(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let before = Before::of(&stage.cluster);
+        let namespace = "story-locks";
+        let parts = Parts::start(stage, namespace).await?;
+        let locks = [
+            ("redis", json!({"redis": {"address": parts.redis.endpoint(), "credentialsSecretRef": {"name": "redis"}}})),
+            (
+                "redis over TLS with a user",
+                json!({"redis": {
+                    "address": parts.redis.encrypted_endpoint(), "tls": "Enabled", "username": parts.redis.user,
+                    "credentialsSecretRef": {"name": "redis-user"},
+                }}),
+            ),
+            (
+                "redis behind a sentinel",
+                json!({"redis": {
+                    "sentinel": {"masterName": parts.sentinel.primary_name, "addresses": [parts.sentinel.endpoint()]},
+                    "credentialsSecretRef": {"name": "sentinel"},
+                }}),
+            ),
+            ("etcd", json!({"etcd": {"addresses": [parts.etcd.endpoint()]}})),
+            ("no lock", json!({"inProcess": {}})),
+        ];
+        for (index, (name, lock)) in locks.into_iter().enumerate() {
+            parts.apply(stage, &lock).await?;
+            let fetches = parts.ask_cold(stage, Module::new(index + 10, 0)).await.context(name)?;
+            stage.progress.note(format!("  {name}: {CLIENTS} clients, {fetches} fetches"));
+            ensure!(fetches == 1 || name == "no lock", "with {name}, {fetches} fetches reached the origin");
+            ensure!(fetches <= 2, "two proxies fetched {fetches} times");
+        }
+        parts.close(stage).await?;
+        before.expect_only(&stage.cluster)
+    })
+}
+
+/// Redis is killed: hits go on, a miss fails, and after its return misses work again without anybody's help.
+pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let before = Before::of(&stage.cluster);
+        let namespace = "story-lost-lock";
+        let parts = Parts::start(stage, namespace).await?;
+        let lock = json!({"redis": {"address": parts.redis.endpoint(), "credentialsSecretRef": {"name": "redis"}}});
+        parts.apply(stage, &lock).await?;
+        let (known, unknown) = (Module::new(20, 0), Module::new(21, 0));
+        let address = service_address(stage, namespace).await?;
+        ensure!(ask(&address, &zip(known), PATIENT).await?.0 == 200, "the first fetch failed");
+        parts.redis.server.kill().await?;
+        let (status, _) = ask(&address, &zip(known), PATIENT).await?;
+        ensure!(status == 200, "without Redis, what is stored is answered with {status}");
+        let (status, _) = ask(&address, &zip(unknown), PATIENT).await?;
+        ensure!(status >= 500, "without Redis, a miss is answered with {status}");
+        parts.redis.server.start_again().await?;
+        until("misses work again", Duration::from_secs(60), || async {
+            Ok((ask(&address, &zip(unknown), PATIENT).await?.0 == 200).then_some(()))
+        })
+        .await?;
+        parts.close(stage).await?;
+        before.expect_only(&stage.cluster)
+    })
+}
+
+/// What a fleet on a bucket needs.
+struct Parts {
+    namespace: &'static str,
+    origin: Origin,
+    bucket: bucket::Bucket,
+    redis: redis::Redis,
+    sentinel: sentinel::Sentinel,
+    etcd: etcd::Etcd,
+}
+
+impl Parts {
+    async fn start(stage: &Stage, namespace: &'static str) -> Result<Self> {
+        let cluster = &stage.cluster;
+        let parts = Self {
+            namespace,
+            origin: Origin::start(stage, namespace).await?,
+            bucket: bucket::start(cluster).await?,
+            redis: redis::start(cluster).await?,
+            sentinel: sentinel::start(cluster).await?,
+            etcd: etcd::start(cluster).await?,
+        };
+        let bundle = [parts.origin.authority(stage).await?, parts.redis.ca_pem.clone()].concat();
+        let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), namespace);
+        let map = json!({"metadata": {"name": "bundle"}, "data": {"ca.crt": bundle}});
+        maps.create(&PostParams::default(), &serde_json::from_value(map)?).await?;
+        let (redis, sentinel) = (&parts.redis, &parts.sentinel);
+        for (name, data) in [
+            (
+                "s3",
+                json!({"AWS_ACCESS_KEY_ID": parts.bucket.access_key, "AWS_SECRET_ACCESS_KEY": parts.bucket.secret_key}),
+            ),
+            ("redis", json!({"password": redis.password})),
+            ("redis-user", json!({"password": redis.user_password})),
+            ("sentinel", json!({"password": sentinel.password, "sentinelPassword": sentinel.sentinel_password})),
+        ] {
+            let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), namespace);
+            let secret = json!({"metadata": {"name": name}, "stringData": data});
+            secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+        }
+        Ok(parts)
+    }
+
+    /// Gives the fleet this lock, and waits until both proxies serve.
+    async fn apply(&self, stage: &Stage, lock: &Value) -> Result<()> {
+        let spec = json!({
+            "replicas": 2,
+            "engine": {"fetchTimeout": "30s", "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}}},
+            "storage": {"s3": {
+                "bucket": self.bucket.name, "region": self.bucket.region, "endpoint": self.bucket.endpoint(),
+                "credentialsSecretRef": {"name": "s3"},
+            }},
+            "lock": lock,
+            "upstream": self.origin.upstream("bundle")?,
+            "rollout": {"scaleDownDelay": "0s"},
+        });
+        stage.apply_fleet(self.namespace, FLEET, spec).await?;
+        stage.wait_settled(self.namespace, FLEET).await?;
+        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), self.namespace);
+        let ready = |pod: &Pod| {
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+        };
+        until("two proxies are ready and no other is left", Duration::from_mins(2), || async {
+            let found = pods.list(&ListParams::default().labels("goproxy.rs/fleet=corp")).await?.items;
+            Ok((found.len() == 2 && found.iter().all(ready)).then_some(()))
+        })
+        .await
+    }
+
+    /// All clients at once; how many fetches reached the origin.
+    async fn ask_cold(&self, stage: &Stage, module: Module) -> Result<usize> {
+        let address = service_address(stage, self.namespace).await?;
+        let path = zip(module);
+        let answers = join_all((0..CLIENTS).map(|_| ask(&address, &path, PATIENT))).await;
+        let mut bodies = std::collections::BTreeSet::new();
+        for answer in answers {
+            let (status, body) = answer?;
+            ensure!(status == 200, "a client got {status}: {body}");
+            bodies.insert(body);
+        }
+        ensure!(bodies.len() == 1, "clients got {} different answers", bodies.len());
+        let asked = self.origin.requests(stage).await?;
+        Ok(asked.iter().filter(|request| request.status == 200 && request.path == path).count())
+    }
+
+    async fn close(self, stage: &Stage) -> Result<()> {
+        stage.abandon(self.namespace).await?;
+        self.bucket.server.close().await?;
+        self.redis.server.close().await?;
+        self.sentinel.close().await?;
+        self.etcd.server.close().await
+    }
+}
+
+fn zip(module: Module) -> String {
+    let (path, version) = module.escaped();
+    format!("/{path}/@v/{version}.zip")
+}
