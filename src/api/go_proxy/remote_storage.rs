@@ -46,7 +46,9 @@ pub struct S3Storage {
     pub addressing: Option<S3Addressing>,
 
     /// Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN if there is one. Default: absent,
-    /// the pod's own role counts (`engine.serviceAccount`).
+    /// the pod's own role counts (`engine.serviceAccount`). The network policy then lets the pod reach the services of its node
+    /// that hand out the role's tokens, 169.254.169.254 and 169.254.170.23 on port 80: give the role this bucket and nothing
+    /// else, because a fetch that is talked into asking there gets the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LocalReference")]
     pub credentials_secret_ref: Option<LocalReference>,
@@ -79,7 +81,9 @@ pub struct GcsStorage {
     pub project: Option<String>,
 
     /// Secret whose key `key.json` holds a service account's key. Default: absent, the pod's own identity counts
-    /// (`engine.serviceAccount`).
+    /// (`engine.serviceAccount`). The network policy then lets the pod reach the services of its node that hand out the
+    /// identity's tokens, 169.254.169.254 on port 80 and 169.254.169.252 on port 988: give the identity this bucket and
+    /// nothing else, because a fetch that is talked into asking there gets the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LocalReference")]
     pub credentials_secret_ref: Option<LocalReference>,
@@ -108,7 +112,9 @@ pub struct AzureBlobStorage {
     #[schemars(with = "LocalReference")]
     pub credentials_secret_ref: Option<LocalReference>,
 
-    /// The node's managed identity. Federated workload identities are beyond this engine. Default: absent.
+    /// The node's managed identity. Federated workload identities are beyond this engine. Default: absent. The network policy
+    /// then lets the pod reach the service of its node that hands out tokens, 169.254.169.254 on port 80, and with it every
+    /// identity of the node: prefer `credentialsSecretRef` where the node has identities of others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AzureManagedIdentity")]
     pub managed_identity: Option<AzureManagedIdentity>,

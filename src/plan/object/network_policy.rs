@@ -9,15 +9,27 @@ use k8s_openapi::{
 };
 
 use super::{Kind, Object, fleet_labels, metadata};
-use crate::{engine::contract, plan::validate::ValidFleet};
+use crate::{
+    engine::contract,
+    plan::validate::{AzureIdentity, ValidFleet, ValidStorage},
+};
 
 /// Networks that lead to services of the node or of the cloud, where credentials are handed out: an engine that was talked
 /// into fetching from there could give them away. The last one is where a cloud serves them over IPv6.
 const FORBIDDEN_V4: [&str; 1] = ["169.254.0.0/16"];
 const FORBIDDEN_V6: [&str; 2] = ["fe80::/10", "fd00:ec2::254/128"];
 
+/// Where nodes of AWS, Google Cloud and Azure hand out tokens. AWS does so over IPv6 as well.
+const INSTANCE: &str = "169.254.169.254/32";
+const INSTANCE_V6: &str = "fd00:ec2::254/128";
+/// Where an agent on nodes of EKS hands out the tokens of its Pod Identities. Its IPv6 address is among none of the above.
+const POD_IDENTITY: &str = "169.254.170.23/32";
+/// Where nodes of GKE take over questions for tokens, at a port of its own.
+const GKE: &str = "169.254.169.252/32";
+
 /// In: the one port, from anywhere; whom a Service of the fleet reaches is not decided here. Out: names, and whatever is
-/// not node-local, because modules may live on any host.
+/// not node-local, because modules may live on any host. And where the pod's own identity opens the storage, the services
+/// that hand out its tokens, and nothing else of the node.
 pub fn build(fleet: &ValidFleet) -> Object {
     let name = fleet.name.engine();
     let policy = NetworkPolicy {
@@ -29,7 +41,7 @@ pub fn build(fleet: &ValidFleet) -> Object {
                 ports: Some(vec![port("TCP", Some(contract::PORT))]),
                 ..NetworkPolicyIngressRule::default()
             }]),
-            egress: Some(vec![names(), elsewhere()]),
+            egress: Some([names(), elsewhere()].into_iter().chain(tokens(&fleet.storage)).collect()),
         }),
     };
     Object::new(Kind::NetworkPolicy, &name, &policy)
@@ -57,10 +69,75 @@ fn elsewhere() -> NetworkPolicyEgressRule {
     }
 }
 
+/// Only where no Secret holds a login: an engine that was talked into asking there could give its token away.
+fn tokens(storage: &ValidStorage) -> Vec<NetworkPolicyEgressRule> {
+    let at = |cidrs: &[&str], number: u16| {
+        let peer = |cidr: &&str| NetworkPolicyPeer {
+            ip_block: Some(IPBlock { cidr: (*cidr).to_owned(), except: None }),
+            ..NetworkPolicyPeer::default()
+        };
+        NetworkPolicyEgressRule {
+            ports: Some(vec![port("TCP", Some(number))]),
+            to: Some(cidrs.iter().map(peer).collect()),
+        }
+    };
+    match storage {
+        ValidStorage::S3 { secret: None, .. } => vec![at(&[INSTANCE, INSTANCE_V6, POD_IDENTITY], 80)],
+        ValidStorage::Gcs { secret: None, .. } => vec![at(&[INSTANCE], 80), at(&[GKE], 988)],
+        ValidStorage::AzureBlob { identity: AzureIdentity::Managed(_), .. } => vec![at(&[INSTANCE], 80)],
+        ValidStorage::Memory
+        | ValidStorage::Disk { .. }
+        | ValidStorage::S3 { secret: Some(_), .. }
+        | ValidStorage::Gcs { secret: Some(_), .. }
+        | ValidStorage::AzureBlob { identity: AzureIdentity::Key(_), .. }
+        | ValidStorage::Mongo { .. }
+        | ValidStorage::Minio { .. }
+        | ValidStorage::External { .. } => Vec::new(),
+    }
+}
+
 fn port(protocol: &str, number: Option<u16>) -> NetworkPolicyPort {
     NetworkPolicyPort {
         port: number.map(|number| IntOrString::Int(i32::from(number))),
         protocol: Some(protocol.to_owned()),
         ..NetworkPolicyPort::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::plan::fixture::{assert_as_stored, bucket, places, smallest};
+
+    fn egress(storage: ValidStorage) -> Vec<Value> {
+        let built = build(&ValidFleet { storage, ..smallest() });
+        assert_as_stored(&built);
+        built.body["spec"]["egress"].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn services_of_the_node_are_open_only_where_the_pod_s_own_identity_counts() {
+        let ValidStorage::S3 { bucket, region, endpoint, path_style, .. } = bucket() else { panic!("no bucket") };
+        let by_role = ValidStorage::S3 { bucket, region, endpoint, path_style, secret: None };
+        let workload = ValidStorage::Gcs { bucket: "modules".to_owned(), project: None, secret: None };
+        let closed = egress(ValidStorage::Memory);
+        assert_eq!(closed[1]["to"][0]["ipBlock"]["except"], json!(["169.254.0.0/16"]));
+        let open_to = |cidrs: &[&str], port: u16| {
+            let to: Vec<_> = cidrs.iter().map(|cidr| json!({ "ipBlock": { "cidr": cidr } })).collect();
+            json!({ "ports": [{ "port": port, "protocol": "TCP" }], "to": to })
+        };
+        let node = ["169.254.169.254/32"];
+        let cases = places().into_iter().chain([("s3-role", by_role), ("gcs-workload", workload)]);
+        for (place, storage) in cases {
+            let opened = match place {
+                "s3-role" => vec![open_to(&["169.254.169.254/32", "fd00:ec2::254/128", "169.254.170.23/32"], 80)],
+                "gcs-workload" => vec![open_to(&node, 80), open_to(&["169.254.169.252/32"], 988)],
+                "azure-managed" => vec![open_to(&node, 80)],
+                _ => Vec::new(),
+            };
+            assert_eq!(egress(storage), [closed.clone(), opened].concat(), "{place}");
+        }
     }
 }
