@@ -47,7 +47,10 @@ pub struct Lock {
     #[schemars(with = "NativeLock")]
     pub native: Option<NativeLock>,
 
-    /// A Redis server, or several. While it is away, what is stored is served and what is not fails. Default: absent.
+    /// A Redis server, or several. Proxies that run serve what is stored while it is away, and what is not fails; a proxy that
+    /// starts meanwhile ends again, because the engine asks for Redis first. A lock lives as long as all fetches that one
+    /// proxy may have in its queue: with the default workers 11 times `engine.fetchTimeout`. If a proxy dies while it
+    /// fetches a version, the others get that version only after this time. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RedisLock")]
     pub redis: Option<RedisLock>,

@@ -4,14 +4,20 @@
 use serde::Serialize;
 
 use crate::{
-    engine::contract::{DATA_DIRECTORY, Timing},
+    engine::{
+        config::protocol_workers,
+        contract::{DATA_DIRECTORY, Timing},
+    },
     plan::validate::{AzureIdentity, RedisServers, ValidFleet, ValidLock, ValidRedis, ValidStorage},
 };
 
 /// What a managed identity asks Azure for.
 const AZURE_SCOPE: &str = "https://storage.azure.com/.default";
-/// A lock outlives the fetch it guards by this, so that it never ends while its holder still writes.
+/// A lock outlives what it guards by this, so that it never ends while its holder still writes.
 const LOCK_MARGIN_SECONDS: u64 = 60;
+/// The engine gives up a request that waits for a lock, or for the fetch behind it, after 15 minutes. A wait ends before that,
+/// so that who gets the lock at last still has the time to give it back.
+const LONGEST_WAIT_SECONDS: u64 = 14 * 60;
 
 /// The word for the storage.
 pub const fn storage_type(storage: &ValidStorage) -> &'static str {
@@ -174,8 +180,10 @@ pub struct RedisSentinel<'a> {
     lock_config: LockTimes,
 }
 
-/// How long others wait for a module that one proxy fetches: as long as a fetch may last. The engine's own 15 seconds make
-/// every slow fetch fail for everybody else.
+/// How long a lock is held, and how long others wait for it. The engine takes the lock first and a worker then, so
+/// its holder may have to wait for all fetches that its proxy has before this one; the lock is not renewed
+/// meanwhile, and the queue knows no deadline. With a shorter life, two proxies would store one module. The engine's own wait of
+/// 15 seconds would make every slow fetch fail for everybody else.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct LockTimes {
@@ -188,8 +196,12 @@ struct LockTimes {
 impl LockTimes {
     /// The engine asks again every second.
     fn of(fleet: &ValidFleet) -> Self {
-        let fetch = Timing::of(fleet).stash_timeout;
-        Self { timeout: fetch, ttl: fetch + LOCK_MARGIN_SECONDS, max_retries: fetch }
+        let workers = fleet.engine.fetch_workers.max(1);
+        // Everybody whom the proxy serves at the same time may wait for a worker; and one fetch may be just under way.
+        let turns = u64::from((protocol_workers(workers) / workers + 1).unsigned_abs());
+        let held = turns * Timing::of(fleet).stash_timeout + LOCK_MARGIN_SECONDS;
+        let wait = held.min(LONGEST_WAIT_SECONDS);
+        Self { timeout: wait, ttl: held, max_retries: wait }
     }
 }
 
@@ -233,6 +245,8 @@ fn redis_url(redis: &ValidRedis, address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{engine::config::render, plan::fixture};
 
@@ -246,6 +260,24 @@ mod tests {
             insta::with_settings!({ snapshot_suffix => place }, {
                 insta::assert_snapshot!(format!("{kind}\n{tables}"));
             });
+        }
+    }
+
+    #[test]
+    fn a_lock_outlives_the_queue_behind_it_and_nobody_waits_longer_than_the_engine() {
+        for workers in [1, 4, 5, 7, 10, 40, 100] {
+            for minutes in [1, 10, 15] {
+                let mut fleet = fixture::smallest();
+                fleet.engine.fetch_workers = workers;
+                fleet.engine.fetch_timeout = Duration::from_mins(minutes);
+                let LockTimes { timeout, ttl, max_retries } = LockTimes::of(&fleet);
+                let fetch = minutes * 60;
+                // Whoever is last of all that one proxy takes at a time: those before it by turns, then its own.
+                let queue = u64::from(protocol_workers(workers).unsigned_abs().div_ceil(workers.unsigned_abs()));
+                assert!(ttl > queue * fetch, "{workers} workers, {minutes} minutes: {ttl} s");
+                assert!(timeout < 900 && timeout >= fetch.min(840), "{timeout} s");
+                assert_eq!(max_retries, timeout, "one try a second");
+            }
         }
     }
 
