@@ -14,7 +14,7 @@ use super::{
     validate::ValidFleet,
 };
 use crate::{
-    api::go_proxy::{GoProxySpec, Storage},
+    api::go_proxy::{AccessMode, GoProxySpec, Storage},
     engine::{
         config,
         contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
@@ -64,18 +64,19 @@ pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
     short_hash(&inputs.to_string(), 32)
 }
 
-/// Of a volume, only that it is one: its size and class are the claim's affair.
+/// Of a volume, only that it is one, and whether several proxies can write it, which pods and locks depend on: its size and
+/// class are the claim's affair.
 fn storage_inputs(storage: Option<&Storage>) -> Value {
     let Some(storage) = storage else { return json!("disk") };
     if storage.memory.is_some() {
         return json!("memory");
     }
+    if let Some(disk) = &storage.disk {
+        return json!(if disk.access_mode == Some(AccessMode::ReadWriteMany) { "shared disk" } else { "disk" });
+    }
     let mut place = json!(storage);
     if let Value::Object(members) = &mut place {
         members.remove("whenDeleted");
-        if members.remove("disk").is_some() || members.is_empty() {
-            return json!("disk");
-        }
     }
     place
 }
@@ -143,6 +144,27 @@ pub fn only_contract_differs(from: &StoredRevision, to: &StoredRevision) -> bool
 mod tests {
     use super::*;
     use crate::plan::fixture::smallest;
+
+    #[test]
+    fn a_disk_that_several_write_is_another_revision_and_size_and_class_are_not() {
+        let name = |storage: Value| {
+            let spec: GoProxySpec = serde_json::from_value(json!({ "storage": storage })).unwrap();
+            inputs_digest(&spec, &smallest())
+        };
+        let plain = inputs_digest(&GoProxySpec::default(), &smallest());
+        for same in [
+            json!({ "disk": {} }),
+            json!({ "disk": { "size": "50Gi", "storageClassName": "fast" }, "whenDeleted": "Delete" }),
+            json!({ "disk": { "accessMode": "ReadWriteOnce" } }),
+            json!({ "disk": { "accessMode": "ReadWriteOncePod" } }),
+        ] {
+            assert_eq!(name(same.clone()), plain, "{same}");
+        }
+        let shared = name(json!({ "disk": { "accessMode": "ReadWriteMany" } }));
+        assert_ne!(shared, plain, "the text of one writer was taken for several");
+        assert_eq!(shared, name(json!({ "disk": { "accessMode": "ReadWriteMany", "size": "50Gi" } })));
+        assert_ne!(name(json!({ "memory": {} })), plain);
+    }
 
     #[test]
     fn a_revision_that_is_asked_for_again_becomes_the_newest_and_its_version_the_pinned_one() {
