@@ -10,10 +10,11 @@ use crate::{
         go_proxy::GoProxy,
         status::{GoProxyStatus, RegionState, RegionStatus, RolloutPhase, WaitingReason},
     },
-    engine::{config, coordination, version::Version},
+    engine::{config, version::Version},
     plan::{
         DEFAULT_REGION, Obstacle,
         report::{Report, Verdict},
+        rollout::Overlap,
         validate::Refusal,
     },
 };
@@ -99,7 +100,7 @@ fn reconciling(report: &Report) -> Judgement {
         (Verdict::Deleting, ..) => (true, Reason::Progressing, "the fleet is being deleted"),
         (Verdict::Refused(_), ..) => (false, Reason::InvalidSpec, "the spec is refused; the last good state goes on"),
         (Verdict::Planned(_), Some(rollout), _) => {
-            (true, Reason::Progressing, waiting_text(rollout.waiting_for.reason))
+            (true, Reason::Progressing, waiting_text(rollout.waiting_for.reason, report.overlap))
         }
         (Verdict::Planned(_), None, RegionState::Progressing | RegionState::Unavailable) => {
             (true, Reason::Progressing, "pods are starting")
@@ -110,10 +111,17 @@ fn reconciling(report: &Report) -> Judgement {
     Judgement { type_: ConditionType::Reconciling, holds, reason, message: message.to_owned() }
 }
 
-const fn waiting_text(reason: WaitingReason) -> &'static str {
+const fn waiting_text(reason: WaitingReason, overlap: Overlap) -> &'static str {
     match reason {
         WaitingReason::NextAvailable => "waiting for the next revision's pods to become available",
-        WaitingReason::OldPodsGone => "waiting for the old revision's pods to end: its storage has one writer",
+        WaitingReason::OldPodsGone => match overlap {
+            Overlap::OtherLock => {
+                "waiting for the old revision's pods to end: they store or lock another way than the next one's"
+            }
+            Overlap::Allowed | Overlap::OneWriter => {
+                "waiting for the old revision's pods to end: its storage has one writer"
+            }
+        },
         WaitingReason::ScaleDownDelay => "clients have moved; the old revision is kept for spec.rollout.scaleDownDelay",
         WaitingReason::RolloutSlot => {
             "waiting for other fleets that change for the same operator upgrade; one that this upgrade stalled keeps its place"
@@ -135,17 +143,17 @@ fn stalled(report: &Report) -> Judgement {
 
 /// What is wrong. Where what served had to end before its successor could start, also how clients get it back.
 fn with_way_back(report: &Report, trouble: &Obstacle) -> String {
-    let ended_first = match (&report.verdict, &report.rollout) {
-        (Verdict::Planned(fleet), Some(rollout)) => {
-            !coordination::may_overlap(fleet) && rollout.phase == RolloutPhase::Starting && report.ready == 0
-        }
-        _ => false,
+    let starting = report.rollout.as_ref().is_some_and(|rollout| rollout.phase == RolloutPhase::Starting);
+    let why = match report.overlap {
+        Overlap::OneWriter => "its storage has one writer",
+        Overlap::OtherLock => "the next one stores or locks modules another way",
+        Overlap::Allowed => return trouble.message.clone(),
     };
     match &report.stable {
-        Some(stable) if ended_first => {
+        Some(stable) if starting && report.ready == 0 => {
             // First, because a long message is cut off at its end.
             format!(
-                "{stable} had to end first, as its disk has one writer; to have exactly it back, undo the change of spec: {}",
+                "{stable} had to end first, as {why}; to have exactly it back, undo the change of spec: {}",
                 trouble.message
             )
         }
@@ -219,19 +227,17 @@ mod tests {
     use super::*;
     use crate::{
         api::status::{RolloutStatus, WaitingFor},
-        plan::{
-            fixture::smallest,
-            validate::{ValidFleet, ValidStorage},
-        },
+        plan::fixture::smallest,
     };
 
-    fn unavailable(fleet: ValidFleet, phase: Option<RolloutPhase>) -> Report {
+    fn unavailable(overlap: Overlap, phase: Option<RolloutPhase>) -> Report {
         let waiting_for = WaitingFor { reason: WaitingReason::NextAvailable, until: None };
         Report {
-            verdict: Verdict::Planned(Box::new(fleet)),
+            verdict: Verdict::Planned(Box::new(smallest())),
             state: RegionState::Unavailable,
             revisions: Vec::new(),
             rollout: phase.map(|phase| RolloutStatus { phase, waiting_for }),
+            overlap,
             stable: Some("corp-old".to_owned()),
             replicas: 0,
             ready: 0,
@@ -243,18 +249,36 @@ mod tests {
     }
 
     #[test]
-    fn whoever_took_a_disk_s_only_writer_away_is_told_how_to_get_it_back() {
-        let report = unavailable(smallest(), Some(RolloutPhase::Starting));
-        for judgement in [ready(&report), stalled(&report)] {
-            assert_eq!(judgement.reason, Reason::ImageUnavailable);
-            for part in ["corp-old had to end first", "undo the change of spec", "pod corp-new-x: no image"] {
-                assert!(judgement.message.contains(part), "{}", judgement.message);
+    fn whoever_took_away_what_served_is_told_why_and_how_to_get_it_back() {
+        for (overlap, why) in [
+            (Overlap::OneWriter, "its storage has one writer"),
+            (Overlap::OtherLock, "the next one stores or locks modules another way"),
+        ] {
+            let report = unavailable(overlap, Some(RolloutPhase::Starting));
+            for judgement in [ready(&report), stalled(&report)] {
+                assert_eq!(judgement.reason, Reason::ImageUnavailable);
+                for part in ["corp-old had to end first", why, "undo the change of spec", "pod corp-new-x: no image"] {
+                    assert!(judgement.message.contains(part), "{}", judgement.message);
+                }
             }
         }
-        let in_memory = ValidFleet { storage: ValidStorage::Memory, ..smallest() };
-        for other in [unavailable(in_memory, Some(RolloutPhase::Starting)), unavailable(smallest(), None)] {
+        for other in
+            [unavailable(Overlap::Allowed, Some(RolloutPhase::Starting)), unavailable(Overlap::OneWriter, None)]
+        {
             assert_eq!(ready(&other).message, "pod corp-new-x: no image");
             assert_eq!(stalled(&other).message, "pod corp-new-x: no image");
         }
+    }
+
+    #[test]
+    fn what_a_change_waits_for_is_told_with_its_reason() {
+        let told = |overlap| {
+            let mut report = unavailable(overlap, Some(RolloutPhase::Stopping));
+            let waiting_for = WaitingFor { reason: WaitingReason::OldPodsGone, until: None };
+            report.rollout = Some(RolloutStatus { phase: RolloutPhase::Stopping, waiting_for });
+            reconciling(&report).message
+        };
+        assert!(told(Overlap::OneWriter).ends_with("its storage has one writer"));
+        assert!(told(Overlap::OtherLock).ends_with("they store or lock another way than the next one's"));
     }
 }

@@ -174,8 +174,8 @@ pub enum RevisionRole {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
-    /// Starting (the next revision is not available yet), Stopping (single-writer storage: the old revision ends first) or
-    /// Draining (clients have moved, the old revision still runs).
+    /// Starting (the next revision is not available yet), Stopping (the old revision ends first: its storage has one
+    /// writer, or storage or lock change) or Draining (clients have moved, the old revision still runs).
     pub phase: RolloutPhase,
 
     /// What the change waits for, and until when at most if that is known.

@@ -75,7 +75,7 @@ pub(super) fn may_start_pods(found: &Seen, key: &FleetKey, fleet_uid: &str) -> S
             reason: Reason::ObjectRefused,
             message: format!(
                 "Deployment {name} has the label {FLEET_LABEL}={fleet} and is not this fleet's, so its pods may write to \
-                 the same volume: remove the label, or the Deployment"
+                 the same storage: remove the label, or the Deployment"
             ),
         }),
     }

@@ -27,7 +27,7 @@ use assemble::deployment_of;
 use object::{Fingerprint, Kind, Object};
 use report::{Report, Verdict, report};
 use revision::Revision;
-use rollout::{Decision, World};
+use rollout::{Decision, Overlap, World};
 use validate::{Settings, validate};
 
 /// Name of the only region of a fleet that names none.
@@ -63,7 +63,7 @@ pub fn plan(observed: &Observed) -> Plan {
         wanted: &wanted.name,
         stable,
         moved_at,
-        may_overlap: may_overlap(observed, stable, &stored, &wanted.stored),
+        overlap: overlap(observed, stable, &stored, &wanted.stored),
         must_wait_for_slot,
         replicas: valid.replicas,
         scale_down_delay: valid.scale_down_delay,
@@ -145,19 +145,27 @@ fn has_pods(children: &Children, name: &str) -> bool {
 
 /// Whether everything that runs, or that clients get, may run beside the wanted revision. Revisions that lock differently do
 /// not keep each other out; and one whose text is lost counts as a writer wherever there is something to write to.
-fn may_overlap(
+fn overlap(
     observed: &Observed,
     stable: Option<&str>,
     stored: &BTreeMap<String, Arc<StoredRevision>>,
     wanted: &StoredRevision,
-) -> bool {
+) -> Overlap {
+    if !wanted.may_overlap {
+        return Overlap::OneWriter;
+    }
     let running = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 || view.current > 0);
-    let mut in_use =
+    let in_use =
         running.map(|(name, _)| name).chain(observed.pods.iter().map(|pod| pod.revision.as_str())).chain(stable);
     let volume = observed.children.keys().any(|(kind, _)| *kind == Kind::PersistentVolumeClaim);
     let harmless = !volume && wanted.agreement.is_none();
-    let agrees = |other: &Arc<StoredRevision>| other.may_overlap && other.agreement == wanted.agreement;
-    wanted.may_overlap && in_use.all(|name| stored.get(name).map_or(harmless, agrees))
+    let with = |name| match stored.get(name) {
+        None if harmless => Overlap::Allowed,
+        Some(other) if other.may_overlap && other.agreement == wanted.agreement => Overlap::Allowed,
+        Some(other) if other.may_overlap => Overlap::OtherLock,
+        None | Some(_) => Overlap::OneWriter,
+    };
+    in_use.map(with).max().unwrap_or(Overlap::Allowed)
 }
 
 fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {

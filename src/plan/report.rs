@@ -6,7 +6,7 @@ use super::{
     DeploymentView, Observed, Obstacle, StoredRevision,
     assemble::deployment_of,
     health,
-    rollout::Decision,
+    rollout::{Decision, Overlap},
     served_by,
     validate::{Refusal, ValidFleet},
 };
@@ -23,6 +23,8 @@ pub struct Report {
     pub revisions: Vec<RevisionStatus>,
     /// The change under way.
     pub rollout: Option<RolloutStatus>,
+    /// Whether the revisions of that change may run at the same time.
+    pub overlap: Overlap,
     /// Name of the revision that clients get.
     pub stable: Option<String>,
     /// Pods of it.
@@ -72,6 +74,7 @@ pub fn report(
         state,
         revisions: revisions(observed, kept, decision, stable, wanted),
         rollout: decision.and_then(|decision| decision.rollout.clone()),
+        overlap: decision.map_or(Overlap::Allowed, |decision| decision.overlap),
         stable: stable.map(str::to_owned),
         replicas: serving.current,
         ready: serving.ready,

@@ -1,5 +1,6 @@
 //! All-at-once rollout: the next revision becomes available, then clients move to it in one patch, then the old one ends.
-//! Where storage has one writer, the old one ends first and no two revisions ever have pods at the same time.
+//! Where storage has one writer, or two revisions store or lock another way, the old one ends first and no two revisions
+//! ever have pods at the same time.
 //!
 //! Nothing is remembered in status. Which revision clients get, and since when, is read from the Service's selector and
 //! annotation; what runs, from the Deployments. So a plan can be made again from any crash in between.
@@ -22,7 +23,7 @@ pub struct World<'a> {
     /// When clients were moved to it.
     pub moved_at: Option<Timestamp>,
     /// Whether pods of the stable and the wanted revision may run at the same time.
-    pub may_overlap: bool,
+    pub overlap: Overlap,
     /// Whether the change is only asked for by a newer operator and must wait for its turn.
     pub must_wait_for_slot: bool,
     /// Pods wanted.
@@ -37,6 +38,17 @@ pub struct World<'a> {
     pub now: Timestamp,
 }
 
+/// Whether pods of several revisions may run at the same time; the strongest reason against it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Overlap {
+    /// They may.
+    Allowed,
+    /// Each could run beside others of its kind, but they do not use the same storage with the same lock.
+    OtherLock,
+    /// The storage of one of them has one writer, or nobody knows any more what it has.
+    OneWriter,
+}
+
 /// What shall be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
@@ -49,6 +61,8 @@ pub struct Decision {
     /// Set when the wanted revision starts on storage that others may have written to until now: their pods must be
     /// proved gone at the moment of the write.
     pub alone: bool,
+    /// Whether revisions may run at the same time, for the words about it.
+    pub overlap: Overlap,
     /// What is under way.
     pub rollout: Option<RolloutStatus>,
     /// When to look again.
@@ -61,7 +75,7 @@ pub fn decide(world: &World<'_>) -> Decision {
         Some(stable) if world.must_wait_for_slot => stable,
         _ => world.wanted,
     };
-    let mut decision = if world.may_overlap { beside(world, target) } else { alone(world, target) };
+    let mut decision = if world.overlap == Overlap::Allowed { beside(world, target) } else { alone(world, target) };
     if target != world.wanted {
         decision.rollout = Some(waiting(RolloutPhase::Starting, WaitingReason::RolloutSlot, None));
     }
@@ -100,7 +114,7 @@ fn beside(world: &World<'_>, target: &str) -> Decision {
         None
     };
     let again_at = if kept_old { drained_at } else { None };
-    Decision { serve: serve.to_owned(), moved_at, scale, alone: false, rollout, again_at }
+    Decision { serve: serve.to_owned(), moved_at, scale, alone: false, overlap: world.overlap, rollout, again_at }
 }
 
 /// One writer: the old revision ends, its pods are gone, then the new one starts.
@@ -127,6 +141,7 @@ fn alone(world: &World<'_>, target: &str) -> Decision {
         moved_at: if move_now { Some(world.now) } else { world.moved_at },
         scale: BTreeMap::from([(target.to_owned(), if start { world.replicas } else { 0 })]),
         alone: start && !runs,
+        overlap: world.overlap,
         rollout,
         again_at: None,
     }
@@ -180,7 +195,7 @@ mod tests {
             wanted: "b",
             stable,
             moved_at: None,
-            may_overlap: true,
+            overlap: Overlap::Allowed,
             must_wait_for_slot: false,
             replicas: 1,
             scale_down_delay: DELAY,
@@ -196,8 +211,8 @@ mod tests {
 
     #[test]
     fn first_revision_starts_and_is_served_at_once() {
-        for may_overlap in [true, false] {
-            let decision = decide(&World { may_overlap, ..world(None, &[], &[]) });
+        for overlap in [Overlap::Allowed, Overlap::OtherLock, Overlap::OneWriter] {
+            let decision = decide(&World { overlap, ..world(None, &[], &[]) });
             assert_eq!((decision.serve.as_str(), scale(&decision)), ("b", vec![("b", 1)]));
             assert_eq!(decision.rollout, None);
         }
@@ -263,15 +278,15 @@ mod tests {
     fn one_writer_ends_before_the_next_starts() {
         let running = [("a", deployment(1, 1))];
         let pods = [pod("a")];
-        let first = decide(&World { may_overlap: false, ..world(Some("a"), &running, &pods) });
+        let first = decide(&World { overlap: Overlap::OneWriter, ..world(Some("a"), &running, &pods) });
         assert_eq!((first.serve.as_str(), scale(&first)), ("a", vec![("b", 0)]));
         assert_eq!(first.rollout.map(|rollout| rollout.phase), Some(RolloutPhase::Stopping));
 
         let stopped = [("a", deployment(0, 0))];
-        let terminating = decide(&World { may_overlap: false, ..world(Some("a"), &stopped, &pods) });
+        let terminating = decide(&World { overlap: Overlap::OneWriter, ..world(Some("a"), &stopped, &pods) });
         assert_eq!(scale(&terminating), vec![("b", 0)]);
 
-        let gone = decide(&World { may_overlap: false, ..world(Some("a"), &stopped, &[]) });
+        let gone = decide(&World { overlap: Overlap::OneWriter, ..world(Some("a"), &stopped, &[]) });
         assert_eq!((scale(&gone), gone.alone), (vec![("b", 1)], true));
     }
 
@@ -280,7 +295,7 @@ mod tests {
         let mut unseen = deployment(0, 0);
         unseen.observed = false;
         let deployments = [("a", unseen)];
-        let decision = decide(&World { may_overlap: false, ..world(Some("a"), &deployments, &[]) });
+        let decision = decide(&World { overlap: Overlap::OneWriter, ..world(Some("a"), &deployments, &[]) });
         assert_eq!(scale(&decision), vec![("b", 0)]);
     }
 
