@@ -9,6 +9,7 @@ mod secrets;
 use std::time::Duration;
 
 pub use pod::pod_template;
+pub use secrets::{CLOUD_FILE, misses_key_file};
 
 use super::coordination;
 use crate::plan::validate::ValidFleet;

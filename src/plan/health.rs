@@ -7,7 +7,10 @@ use super::{
     steady::{last_words, placement, steady},
     validate::ValidFleet,
 };
-use crate::{api::condition::Reason, engine::contract::is_config_refusal};
+use crate::{
+    api::condition::Reason,
+    engine::contract::{CLOUD_FILE, is_config_refusal, misses_key_file},
+};
 
 /// The cause that keeps a revision from serving, if one can be named. `None` while it simply starts.
 pub fn trouble(observed: &Observed, fleet: Option<&ValidFleet>, revision: &str) -> Option<Obstacle> {
@@ -104,6 +107,15 @@ fn is_about(message: &str, kind: &str) -> bool {
 /// The container ended: either the engine read its configuration and refused it, or it crashes.
 fn ended(pod: &Pod) -> Option<Obstacle> {
     let (code, message) = pod.terminated.as_ref()?;
+    if misses_key_file(message) {
+        return Some(obstacle(
+            Reason::SecretMissing,
+            format!(
+                "the Secret that spec.storage.gcs.credentialsSecretRef names is missing or has no key {CLOUD_FILE}: \
+                 create it, and the next start finds it"
+            ),
+        ));
+    }
     let reason = if is_config_refusal(*code, message) { Reason::ConfigRefused } else { Reason::CrashLoop };
     Some(obstacle(reason, format!("the engine ended with code {code}: {}", last_words(message))))
 }
@@ -216,6 +228,16 @@ mod tests {
         assert_eq!(one.as_ref().map(|one| one.reason), Some(Reason::SecretMissing));
         assert_eq!(one, told(vec![missing, other.clone(), image.clone()]));
         assert_eq!(told(vec![image.clone(), other.clone()]), told(vec![other, image]));
+    }
+
+    #[test]
+    fn a_key_file_that_is_missing_is_told_as_a_missing_secret() {
+        let words = "Could not create App: adding proxy routes: dialing: google: error getting credentials using \
+                     GOOGLE_APPLICATION_CREDENTIALS environment variable: open /etc/goproxy/cloud/key.json: no such file or directory";
+        let ended = Pod { terminated: Some((1, words.to_owned())), ..waiting("corp-1-a", "CrashLoopBackOff", "") };
+        let found = told(vec![ended]).unwrap();
+        assert_eq!(found.reason, Reason::SecretMissing);
+        assert!(found.message.contains("spec.storage.gcs.credentialsSecretRef"), "{}", found.message);
     }
 
     /// What kubelets of 1.36 say.

@@ -8,7 +8,8 @@ use crate::plan::validate::{AzureIdentity, ValidFleet, ValidLock, ValidRedis, Va
 
 /// Where the key file of a cloud is mounted.
 const CLOUD_DIRECTORY: &str = "/etc/goproxy/cloud";
-const CLOUD_FILE: &str = "key.json";
+/// The key file, by its name in the Secret too.
+pub const CLOUD_FILE: &str = "key.json";
 
 /// A variable and the key of a Secret that it comes from.
 struct FromSecret<'a> {
@@ -74,6 +75,12 @@ fn plain(storage: &ValidStorage) -> Vec<EnvVar> {
     }
 }
 
+/// Whether an engine that ended with these last words missed a cloud's key file.
+pub fn misses_key_file(message: &str) -> bool {
+    let last = message.trim_end().lines().last().unwrap_or_default();
+    last.contains(&format!("open {CLOUD_DIRECTORY}/{CLOUD_FILE}: no such file or directory"))
+}
+
 /// The volume with a cloud's key file, and where it is mounted.
 pub fn key_file(fleet: &ValidFleet) -> Option<(Volume, VolumeMount)> {
     let ValidStorage::Gcs { secret: Some(secret), .. } = &fleet.storage else { return None };
@@ -83,6 +90,9 @@ pub fn key_file(fleet: &ValidFleet) -> Option<(Volume, VolumeMount)> {
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret.clone()),
             items: Some(vec![item]),
+            // A pod that waits for a mount says nothing of it in its status. So the engine starts, says which file it misses
+            // and ends; and it finds the file at a later start, once there is one.
+            optional: Some(true),
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
@@ -154,5 +164,8 @@ mod tests {
         let path = format!("{}/{CLOUD_FILE}", mount.mount_path);
         assert!(environment(&fleet).iter().any(|variable| variable.value.as_ref() == Some(&path)));
         assert!(key_file(&smallest()).is_none());
+        assert_eq!(volume.secret.unwrap().optional, Some(true), "a missing Secret would be told by no pod");
+        assert!(misses_key_file(&format!("Could not create App: open {path}: no such file or directory\n")));
+        assert!(!misses_key_file(&format!("open {path}: no such file or directory\nkilled")));
     }
 }
