@@ -5,7 +5,7 @@ use super::{
     Detail, Observed, Obstacle, Pod,
     object::Kind,
     steady::{last_words, placement, steady},
-    validate::ValidFleet,
+    validate::{ValidFleet, ValidStorage},
 };
 use crate::{
     api::condition::Reason,
@@ -18,7 +18,7 @@ pub fn trouble(observed: &Observed, fleet: Option<&ValidFleet>, revision: &str) 
         .or_else(|| missing_ca_bundle(observed, fleet))
         .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| container_trouble(pod, fleet))))
         .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| placement_trouble(observed, pod))))
-        .or_else(|| lost_volume(observed))
+        .or_else(|| lost_volume(observed, fleet))
 }
 
 /// The most telling of what several pods suffer from. Their order says nothing, so what is told depends on the causes
@@ -135,7 +135,11 @@ fn placement_trouble(observed: &Observed, pod: &Pod) -> Option<Obstacle> {
     Some(obstacle(reason, placement(message)))
 }
 
-fn lost_volume(observed: &Observed) -> Option<Obstacle> {
+/// A volume that is lost matters while the fleet keeps its modules on it. Without a valid spec nobody knows better.
+fn lost_volume(observed: &Observed, fleet: Option<&ValidFleet>) -> Option<Obstacle> {
+    if fleet.is_some_and(|fleet| !matches!(fleet.storage, ValidStorage::Disk { .. })) {
+        return None;
+    }
     observed.children.iter().find_map(|((kind, name), child)| match (&kind, &child.detail) {
         (Kind::PersistentVolumeClaim, Detail::Claim { phase: Some(phase) }) if phase == "Lost" => Some(obstacle(
             Reason::VolumePending,
@@ -164,8 +168,9 @@ mod tests {
     use crate::{
         api::go_proxy::LocalReference,
         plan::{
-            Children,
-            fixture::{settings, smallest},
+            Child, Children,
+            fixture::{bucket, settings, smallest},
+            object::Fingerprint,
         },
     };
 
@@ -238,6 +243,24 @@ mod tests {
         let found = told(vec![ended]).unwrap();
         assert_eq!(found.reason, Reason::SecretMissing);
         assert!(found.message.contains("spec.storage.gcs.credentialsSecretRef"), "{}", found.message);
+    }
+
+    #[test]
+    fn a_lost_volume_troubles_only_whoever_keeps_modules_on_it() {
+        let claim = Child {
+            uid: "claim".to_owned(),
+            resource_version: "1".to_owned(),
+            owner_uid: None,
+            live: Fingerprint::of(&json!({})),
+            deleting: false,
+            detail: Detail::Claim { phase: Some("Lost".to_owned()) },
+        };
+        let mut lost = observed(Vec::new());
+        lost.children.insert((Kind::PersistentVolumeClaim, "corp-data".to_owned()), claim);
+        let told = |storage| trouble(&lost, Some(&ValidFleet { storage, ..smallest() }), "corp-1");
+        assert_eq!(told(smallest().storage).map(|found| found.reason), Some(Reason::VolumePending));
+        assert_eq!(told(bucket()), None, "a bucket needs no volume");
+        assert!(trouble(&lost, None, "corp-1").is_some());
     }
 
     /// What kubelets of 1.36 say.
