@@ -10,7 +10,9 @@ use regex::Regex;
 const LONGEST: usize = 600;
 
 /// What is dropped or replaced, in this order. Names of images, Secrets, quotas and hosts stay.
-const RULES: [(&str, &str); 16] = [
+const RULES: [(&str, &str); 17] = [
+    // A login in an address.
+    (r#"//[^/:@\s"]*:[^/\s"]*@"#, "//…@"),
     // The same fault, told while the kubelet waits and told while it tries.
     (r#"^Back-off pulling image "[^"]*": [A-Za-z]+: "#, ""),
     (r"(rpc error: code = [A-Za-z]+ desc = )+", ""),
@@ -104,7 +106,20 @@ pub fn last_words(message: &str) -> String {
         let said = member(["msg", "message"])?;
         Some(member(["error", "err"]).map_or_else(|| said.to_owned(), |error| format!("{said}: {error}")))
     });
-    steady(text.as_deref().unwrap_or(line))
+    steady(&without_connection_string(text.as_deref().unwrap_or(line)))
+}
+
+/// A MongoDB client that cannot read its connection string quotes what it took for a host, and that may be half of a password.
+fn without_connection_string(text: &str) -> String {
+    const BEGINS: [&str; 2] = ["error parsing uri", "error validating uri"];
+    match BEGINS.iter().filter_map(|words| text.find(words)).min() {
+        Some(at) => format!(
+            "{}the connection string cannot be used: check key url of the Secret that \
+             spec.storage.mongo.credentialsSecretRef names, its host and its options, and percent-encode user and password",
+            &text[..at]
+        ),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +241,25 @@ mod tests {
             "panic: nil map at 0x…",
         );
         assert_eq!(last_words(""), "");
+    }
+
+    #[test]
+    fn no_part_of_a_login_is_repeated() {
+        let json = r#"{"level":"ERROR","msg":"Could not create App: adding proxy routes: error parsing uri: invalid host \"ss@w0rd@db.example.com\": parse"}"#;
+        for words in [
+            r#"Could not create App: error parsing uri: invalid host "ss@w0rd@db.example.com": lookup w0rd"#,
+            json,
+            "Could not create App: error validating uri: w0rd",
+            "redis: cannot dial redis://athens:ss@w0rd@redis.example.com:6379: refused",
+            "Get \"https://athens:w0rd@proxy.example.com/x/@v/list\": EOF",
+        ] {
+            let told = last_words(words);
+            assert!(!told.contains("w0rd"), "{told}");
+        }
+        assert!(last_words(json).contains("key url of the Secret"), "{}", last_words(json));
+        let address = "Get \"https://proxy.example.com:8443/x/@v/list\": EOF";
+        assert_eq!(last_words(address), address, "a version in a path is no login");
+        assert!(last_words("dial redis://a:b@redis.example.com:6379").contains("//…@redis.example.com:6379"));
     }
 
     #[test]
