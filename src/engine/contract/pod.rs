@@ -96,8 +96,7 @@ fn container(fleet: &ValidFleet) -> Container {
         resources: Some(resources(fleet)),
         // Starting takes a moment; a busy node or a slow volume may make it minutes.
         startup_probe: Some(probe(LIVE_PATH, &Times { period: 1, timeout: 2, failures: 180 })),
-        // Readiness reads the storage. Two misses take the pod out, within the quarter minute.
-        readiness_probe: Some(probe(READY_PATH, &Times { period: 5, timeout: 3, failures: 2 })),
+        readiness_probe: Some(probe(READY_PATH, &readiness(&fleet.storage))),
         // Only a process that hangs for good: killing a busy one would lose its fetches.
         liveness_probe: Some(probe(LIVE_PATH, &Times { period: 10, timeout: 5, failures: 6 })),
         lifecycle: Timing::of(fleet).pre_stop.map(|pause| Lifecycle {
@@ -147,6 +146,21 @@ struct Times {
     period: i32,
     timeout: i32,
     failures: i32,
+}
+
+/// Readiness reads the storage. Two misses take the pod out: within the quarter minute where storage is the pod's own or a
+/// volume. Elsewhere each question is a request that a store counts, and perhaps charges, for every pod; it may be slow for
+/// a moment, and then for all pods at once.
+const fn readiness(storage: &ValidStorage) -> Times {
+    match storage {
+        ValidStorage::Memory | ValidStorage::Disk { .. } => Times { period: 5, timeout: 3, failures: 2 },
+        ValidStorage::S3 { .. }
+        | ValidStorage::Gcs { .. }
+        | ValidStorage::AzureBlob { .. }
+        | ValidStorage::Mongo { .. }
+        | ValidStorage::Minio { .. }
+        | ValidStorage::External { .. } => Times { period: 15, timeout: 10, failures: 2 },
+    }
 }
 
 fn probe(path: &str, times: &Times) -> Probe {
@@ -308,7 +322,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::plan::fixture::{richest, smallest, stored as stored_revision};
+    use crate::plan::fixture::{places, richest, smallest, stored as stored_revision};
 
     fn template(fleet: &ValidFleet) -> Value {
         stored_revision(fleet, "corp-0123456789").template
@@ -351,13 +365,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_store_that_counts_requests_is_asked_seldom() {
+        for (place, storage) in places() {
+            let template = template(&ValidFleet { storage, ..smallest() });
+            let probe = &container_of(&template)["readinessProbe"];
+            let local = ["memory", "disk", "shared-disk"].contains(&place);
+            let expected = if local { [5, 3, 2] } else { [15, 10, 2] };
+            assert_eq!(
+                ["periodSeconds", "timeoutSeconds", "failureThreshold"].map(|key| &probe[key]),
+                expected,
+                "{place}"
+            );
+        }
+    }
+
     /// What the profile `restricted` of Pod Security asks for, item by item.
     #[test]
     fn passes_pod_security_restricted() {
-        for fleet in [smallest(), richest(), in_memory()] {
+        let stored_anywhere = places().into_iter().map(|(_, storage)| ValidFleet { storage, ..smallest() });
+        for fleet in [smallest(), richest()].into_iter().chain(stored_anywhere) {
             let template = template(&fleet);
             let pod = &template["spec"];
-            let allowed = ["configMap", "emptyDir", "persistentVolumeClaim"];
+            let allowed = ["configMap", "emptyDir", "persistentVolumeClaim", "secret"];
             for volume in pod["volumes"].as_array().unwrap() {
                 let kind = volume.as_object().unwrap().keys().find(|key| *key != "name").unwrap();
                 assert!(allowed.contains(&kind.as_str()), "{kind}");
@@ -389,6 +419,21 @@ mod tests {
             assert_eq!(at("/tmp")["name"], "scratch");
             assert_eq!(at("/home/athens")["name"], "home");
             assert_eq!(container_of(&template)["env"][0]["value"], "/home/athens");
+        }
+    }
+
+    #[test]
+    fn every_mount_has_its_volume_and_only_known_places_are_written() {
+        for (place, storage) in places() {
+            let template = template(&ValidFleet { storage, ..smallest() });
+            let volumes = template["spec"]["volumes"].as_array().unwrap();
+            let mounts = container_of(&template)["volumeMounts"].as_array().unwrap();
+            let names = |all: &[Value]| all.iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+            assert_eq!(names(volumes), names(mounts), "{place}");
+            for mount in mounts.iter().filter(|mount| mount["readOnly"] != true) {
+                let written = ["/home/athens", "/tmp", DATA_DIRECTORY];
+                assert!(written.contains(&mount["mountPath"].as_str().unwrap()), "{place}: {mount}");
+            }
         }
     }
 
