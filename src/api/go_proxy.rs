@@ -57,6 +57,8 @@ use super::{duration::GoDuration, rule, status::GoProxyStatus};
     validation = sharing::autoscaling_rule(UNLOCKED, &sharing::unlocked()),
     validation = sharing::needless_lock_rule(),
     validation = sharing::native_lock_rule(),
+    validation = sharing::fetch_beyond_lock_rule(),
+    validation = sharing::fetch_beyond_lease_rule(),
     validation = update::shrink_rule(),
     validation = update::class_rule(),
     validation = update::access_mode_rule(),

@@ -2,8 +2,8 @@
 
 use kube::core::Rule;
 
-use super::{NEEDLESS_LOCK, NO_NATIVE_LOCK};
-use crate::api::rule;
+use super::{FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, NEEDLESS_LOCK, NO_NATIVE_LOCK};
+use crate::api::{duration::GoDuration, rule};
 
 const SHARED_DISK: &str = "(has(self.storage) && has(self.storage.disk) && has(self.storage.disk.accessMode) && self.storage.disk.accessMode == 'ReadWriteMany')";
 
@@ -51,4 +51,25 @@ pub fn native_lock_rule() -> Rule {
     Rule::new(format!("!has(self.lock) || !has(self.lock.native) || {}", stored_in(&["gcs", "azureBlob"])))
         .message(NO_NATIVE_LOCK)
         .field_path(".lock.native")
+}
+
+/// Refuses a fetch that lasts longer than a lock service can be held.
+pub fn fetch_beyond_lock_rule() -> Rule {
+    fetch_rule(FETCH_BEYOND_LOCK, "15m", "has(self.lock) && (has(self.lock.redis) || has(self.lock.etcd))")
+}
+
+/// Refuses a fetch that lasts longer than Azure's lease can be held.
+pub fn fetch_beyond_lease_rule() -> Rule {
+    let leased = format!("{} && (!has(self.lock) || has(self.lock.native))", stored_in(&["azureBlob"]));
+    fetch_rule(FETCH_BEYOND_LEASE, "10m", &leased)
+}
+
+/// What is no length of time at all has a rule of its own.
+fn fetch_rule(message: &str, longest: &str, locked: &str) -> Rule {
+    let (given, pattern) = ("self.engine.fetchTimeout", GoDuration::PATTERN);
+    Rule::new(format!(
+        "!has(self.engine) || !has({given}) || !{given}.matches(r'{pattern}') || duration({given}) <= duration('{longest}') || !({locked})"
+    ))
+    .message(rule::shown(message, given))
+    .field_path(".engine.fetchTimeout")
 }

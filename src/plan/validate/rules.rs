@@ -1,16 +1,19 @@
 //! The rules that speak of more than one field, or that no pattern can express. Each stands in the CRD too, in CEL and
 //! with the same message.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use super::Refusal;
 use crate::api::{
     go_proxy::{
         AccessMode, Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DISABLED_DATABASE, Direct,
-        Engine, FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK,
-        NO_NETWORK, NO_ORIGIN, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER,
-        SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED,
-        USER_WITHOUT_PASSWORD, Upstream,
+        Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST,
+        Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK,
+        ONE_REDIS, ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage, Tls,
+        UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream,
     },
     quantity::Quantity,
     rule,
@@ -29,6 +32,7 @@ pub fn name(name: &str) -> Vec<Refusal> {
 pub fn check(spec: &GoProxySpec) -> Vec<Refusal> {
     let mut found = Vec::new();
     check_sharing(spec, &mut found);
+    found.extend(check_fetch_time(spec));
     if let Some(autoscaling) = &spec.autoscaling {
         check_autoscaling(autoscaling, &mut found);
     }
@@ -83,6 +87,20 @@ fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
     if lock.native.is_some() && !native {
         found.push(Refusal::new("spec.lock.native", NO_NATIVE_LOCK));
     }
+}
+
+/// A lock that ends before the fetch it guards.
+fn check_fetch_time(spec: &GoProxySpec) -> Option<Refusal> {
+    let given = spec.engine.as_ref()?.fetch_timeout?;
+    let service = spec.lock.as_ref().is_some_and(|lock| lock.redis.is_some() || lock.etcd.is_some());
+    let azure = spec.storage.as_ref().is_some_and(|storage| storage.azure_blob.is_some());
+    let leased = azure && spec.lock.as_ref().is_none_or(|lock| lock.native.is_some());
+    let (message, longest) = if service {
+        (FETCH_BEYOND_LOCK, Duration::from_mins(15))
+    } else {
+        (FETCH_BEYOND_LEASE, Duration::from_mins(if leased { 10 } else { 60 }))
+    };
+    (given.get() > longest).then(|| shown("spec.engine.fetchTimeout", message, &[&given.to_string()]))
 }
 
 fn check_storage(storage: &Storage, found: &mut Vec<Refusal>) {
