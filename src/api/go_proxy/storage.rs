@@ -10,16 +10,24 @@ use crate::api::{quantity::Quantity, rule};
 /// Why none or two places are refused.
 pub const ONE_STORAGE: &str = "modules live in one place: set exactly one of memory, disk, s3, gcs, azureBlob, mongo, minio and external, or leave storage out for a disk of 20Gi";
 
+/// Why a promise to delete what is not the fleet's own is refused.
+pub const DELETE_ELSEWHERE: &str =
+    "'Delete' reaches the fleet's own volume alone: remove whenDeleted, and empty the bucket or the database yourself";
+
 /// Where modules are kept: exactly one of the back-ends.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("[has(self.memory), has(self.disk), has(self.s3), has(self.gcs), has(self.azureBlob), has(self.mongo), has(self.minio), has(self.external)].filter(x, x).size() == 1")
-        .message(ONE_STORAGE)
+        .message(ONE_STORAGE),
+    validation = Rule::new("!has(self.whenDeleted) || self.whenDeleted != 'Delete' || has(self.memory) || has(self.disk)")
+        .message(DELETE_ELSEWHERE)
+        .field_path(".whenDeleted")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// What becomes of the stored modules when this object is deleted: Retain or Delete. Default: Retain. Delete also needs the
-    /// annotation goproxy.rs/confirm-delete with the fleet's name as its value; until then the volume is kept.
+    /// annotation goproxy.rs/confirm-delete with the fleet's name as its value; until then the volume is kept. Buckets,
+    /// databases and services of your own are always kept, and Delete is refused with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "WhenDeleted")]
     pub when_deleted: Option<WhenDeleted>,

@@ -9,11 +9,12 @@ use std::{
 use super::Refusal;
 use crate::api::{
     go_proxy::{
-        AccessMode, Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DISABLED_DATABASE, Direct,
-        Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST,
-        Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK,
-        ONE_REDIS, ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage, Tls,
-        UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream,
+        AccessMode, Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DELETE_ELSEWHERE,
+        DISABLED_DATABASE, Direct, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY,
+        GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN,
+        ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL,
+        SENTINEL_TLS, Service, ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream,
+        WhenDeleted,
     },
     quantity::Quantity,
     rule,
@@ -106,6 +107,10 @@ fn check_fetch_time(spec: &GoProxySpec) -> Option<Refusal> {
 fn check_storage(storage: &Storage, found: &mut Vec<Refusal>) {
     if storage.places() != 1 {
         found.push(Refusal::new("spec.storage", ONE_STORAGE));
+    }
+    let own = storage.memory.is_some() || storage.disk.is_some();
+    if storage.when_deleted == Some(WhenDeleted::Delete) && !own {
+        found.push(Refusal::new("spec.storage.whenDeleted", DELETE_ELSEWHERE));
     }
     let azure = storage.azure_blob.as_ref();
     if azure.is_some_and(|azure| azure.credentials_secret_ref.is_some() == azure.managed_identity.is_some()) {
