@@ -51,7 +51,7 @@
 //! 6. **What is not ours stays.** Objects are created by an apply that fails when the name exists; a foreign one is
 //!    reported as `NameTaken`. Pruning goes by owner uid and resourceVersion. Volumes are deleted with a fleet only when
 //!    the spec says so *and* an annotation confirms it; then the volume gets an owner reference and garbage collection
-//!    does it, so there is no finalizer that could hang.
+//!    does it, so there is no finalizer that could hang. A volume that the fleet does not use any more loses that owner.
 //! 7. **A deposed leader changes nothing.** Leadership is checked on the monotonic clock before every write, and a write
 //!    that is still on its way when the permit ends is called back; the lease itself lasts some seconds longer. Moving
 //!    clients, scaling down, pruning and starting on a volume carry the resourceVersion they were planned on, so two

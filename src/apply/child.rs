@@ -168,6 +168,22 @@ impl Applier {
         }
     }
 
+    /// Takes the owner from a volume, so that it does not go with the fleet.
+    pub(super) async fn let_go(&self, key: &FleetKey, fleet_uid: &str, volume: &Prune) -> Result<Outcome, Setback> {
+        let Prune { kind, name, uid, resource_version } = volume;
+        let held: Option<Child> = self.store.child(key, *kind, name);
+        let owned = |held: Child| held.owner.is_some_and(|(owner, _)| *owner == *fleet_uid) && *held.uid == **uid;
+        if !held.is_some_and(owned) {
+            return Ok(Outcome::default());
+        }
+        let source = Source::Children(*kind);
+        let stored: Seen = self.writer.disown(source, &key.namespace, name, (uid, resource_version)).await?.read()?;
+        self.metrics.wrote(Written::Child(*kind), WriteResult::Changed);
+        tracing::info!(name, "this volume is not used any more: it is kept when the fleet is deleted");
+        self.store.answer_child(*kind, &stored);
+        Ok(Outcome { wrote: true, news: true })
+    }
+
     pub(super) async fn prune(&self, key: &FleetKey, fleet_uid: &str, prune: &Prune) -> Result<Outcome, Setback> {
         let Prune { kind, name, uid, resource_version } = prune;
         let held: Option<Child> = self.store.child(key, *kind, name);

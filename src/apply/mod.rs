@@ -123,10 +123,15 @@ impl Applier {
     /// Applies what a plan says for each target.
     pub async fn apply(&self, fleet: Fleet<'_>, targets: &[TargetPlan]) -> Applied {
         let mut applied = Applied::default();
-        for TargetPlan { target, objects, prune } in targets {
+        for TargetPlan { target, objects, let_go, prune } in targets {
             let Target { region: _, cluster } = target;
             debug_assert!(cluster.is_none(), "plans name no other cluster yet");
             self.write_stages(fleet, objects, &mut applied).await;
+            if applied.setback.is_none() {
+                for one in let_go {
+                    applied.add(self.let_go(fleet.key, fleet.uid, one).await);
+                }
+            }
             if applied.setback.is_none() && applied.obstacles.is_empty() {
                 for one in prune {
                     applied.add(self.prune(fleet.key, fleet.uid, one).await);

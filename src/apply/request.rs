@@ -13,7 +13,7 @@ use kube::{
     core::{Request, Status},
 };
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     api::condition::Reason,
@@ -102,6 +102,21 @@ impl Writer {
             request.patch(name, &params, &patch)
         };
         self.write(request).await
+    }
+
+    /// Takes the owners from exactly the object that was observed, of this uid and version. An apply cannot do that
+    /// to an object whose other fields nobody knows any more.
+    pub async fn disown(
+        &self,
+        source: Source,
+        namespace: &str,
+        name: &str,
+        (uid, resource_version): (&str, &str),
+    ) -> Result<Answer, Setback> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let metadata = json!({ "uid": uid, "resourceVersion": resource_version, "ownerReferences": null });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        self.write(Request::new(path(source, namespace)).patch(name, &params, &patch)).await
     }
 
     /// Deletes exactly the object that was observed; what it owns follows in the background.

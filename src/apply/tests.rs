@@ -48,7 +48,7 @@ fn fleet() -> serde_json::Value {
 
 fn here(objects: Vec<Object>) -> [TargetPlan; 1] {
     let target = Target { region: "default".to_owned(), cluster: None };
-    [TargetPlan { target, objects, prune: Vec::new() }]
+    [TargetPlan { target, objects, let_go: Vec::new(), prune: Vec::new() }]
 }
 
 fn applier(service: tower_test::mock::Mock<http::Request<Body>, http::Response<Body>>, store: Arc<Store>) -> Applier {
@@ -116,6 +116,50 @@ async fn a_text_that_can_never_change_is_made_anew() {
     assert!(matches!(outcome.setback, Some(Setback::Conflict(_))), "looked at again: {:?}", outcome.setback);
     let options: serde_json::Value = serde_json::from_slice(&server.await.unwrap()).unwrap();
     assert_eq!(options["preconditions"], json!({ "uid": "c", "resourceVersion": "7" }), "exactly what was refused");
+}
+
+#[tokio::test]
+async fn a_volume_that_is_not_used_any_more_loses_its_owner_and_nothing_else() {
+    let (objects, key, store) = smallest();
+    let mut claim = objects.into_iter().find(|object| object.kind == Kind::PersistentVolumeClaim).unwrap().body;
+    claim["metadata"]["uid"] = "v".into();
+    claim["metadata"]["resourceVersion"] = "7".into();
+    let mut kept = claim.clone();
+    let owner = json!({ "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "name": "corp", "uid": "u", "controller": true });
+    claim["metadata"]["ownerReferences"] = json!([owner]);
+    kept["metadata"]["resourceVersion"] = "8".into();
+    store.put_child(Kind::PersistentVolumeClaim, &crate::cache::decode::Seen::new(claim));
+
+    let (service, mut requests) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+    let server = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        while let Some((request, reply)) = requests.next_request().await {
+            let (head, body) = request.into_parts();
+            let text = head.headers[http::header::CONTENT_TYPE].to_str().unwrap().to_owned();
+            let body: serde_json::Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+            asked.push((head.method, text, body));
+            reply.send_response(answer(200, kept.to_string()));
+        }
+        asked
+    });
+    let applier = applier(service, store);
+    let volume = crate::plan::Prune {
+        kind: Kind::PersistentVolumeClaim,
+        name: "corp-data".to_owned(),
+        uid: "v".to_owned(),
+        resource_version: "7".to_owned(),
+    };
+    let mut target = here(Vec::new());
+    target[0].let_go.push(volume);
+    let fleet = Fleet { key: &key, uid: "u", known: true };
+    for writes in [1, 0] {
+        let outcome = applier.apply(fleet, &target).await;
+        assert_eq!((outcome.writes, outcome.setback, outcome.obstacles.len()), (writes, None, 0));
+    }
+    drop(applier);
+    let metadata = json!({ "uid": "v", "resourceVersion": "7", "ownerReferences": null });
+    let merge = "application/merge-patch+json".to_owned();
+    assert_eq!(server.await.unwrap(), [(http::Method::PATCH, merge, json!({ "metadata": metadata }))]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use super::{
     },
     revision::Revision,
     rollout::Decision,
-    validate::ValidFleet,
+    validate::{ValidFleet, ValidStorage},
 };
 
 /// The revisions that stay: the wanted one, what clients get, whatever has pods, and the newest of the others to go back to.
@@ -109,15 +109,28 @@ pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decisi
                 && !desired.contains(&(*kind, name.as_str()))
                 && !(of_one_revision(*kind) && decision.scale.get(name).is_some_and(|pods| *pods > 0))
         })
-        .map(|((kind, name), child)| Prune {
-            kind: *kind,
-            name: name.clone(),
-            uid: child.uid.clone(),
-            resource_version: child.resource_version.clone(),
-        })
+        .map(as_observed)
         .collect();
     prune.reverse();
     prune
+}
+
+/// Volumes that are not in the plan any more and still belong to the fleet: whoever once said that a volume goes with the
+/// fleet did not say so of one that is not used any more.
+pub fn let_go(observed: &Observed, fleet: &ValidFleet) -> Vec<Prune> {
+    if let ValidStorage::Disk { .. } = fleet.storage {
+        return Vec::new();
+    }
+    let owned = observed.children.iter().filter(|((kind, _), child)| {
+        *kind == Kind::PersistentVolumeClaim
+            && !child.deleting
+            && child.owner_uid.as_deref() == Some(fleet.uid.as_str())
+    });
+    owned.map(as_observed).collect()
+}
+
+fn as_observed(((kind, name), child): (&(Kind, String), &Child)) -> Prune {
+    Prune { kind: *kind, name: name.clone(), uid: child.uid.clone(), resource_version: child.resource_version.clone() }
 }
 
 /// Kinds of which each revision has one of its own, under its name.

@@ -75,10 +75,11 @@ pub fn plan(observed: &Observed) -> Plan {
     let kept = assemble::kept_revisions(observed, &valid, rendered, &decision, &stored);
     let objects = assemble::objects(observed, &valid, &kept, &decision);
     let prune = assemble::prune(observed, &valid, &objects, &decision);
+    let let_go = assemble::let_go(observed, &valid);
     let transition = transition(observed, stable, &wanted, &decision);
     let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
-    let targets = vec![TargetPlan { target, objects, prune }];
+    let targets = vec![TargetPlan { target, objects, let_go, prune }];
     Plan { targets, transition, report, contract_change, again_at: decision.again_at }
 }
 
@@ -346,11 +347,13 @@ pub struct TargetPlan {
     pub target: Target,
     /// All that shall exist, in apply order.
     pub objects: Vec<Object>,
+    /// Volumes that the fleet does not use any more and that would go with it: they stay, and lose their owner.
+    pub let_go: Vec<Prune>,
     /// What shall no longer exist; removed after everything was applied.
     pub prune: Vec<Prune>,
 }
 
-/// One object to remove, exactly as it was observed.
+/// One object to remove or to let go, exactly as it was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prune {
     /// Its kind.
@@ -430,6 +433,13 @@ mod tests {
             contract_slot: true,
             settings: Arc::new(fixture::settings()),
         }
+    }
+
+    /// A fleet of this spec.
+    fn asking(spec: &Value, children: Children) -> Observed {
+        let mut fleet = (*observed(1, Children::new()).fleet).clone();
+        fleet.spec = serde_json::from_value(spec.clone()).unwrap();
+        Observed { fleet: Arc::new(fleet), ..observed(1, children) }
     }
 
     fn child(detail: Detail) -> Child {
@@ -542,6 +552,28 @@ mod tests {
         let drained = observed(4, Children::new()).now.checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
         let ended = plan(&observed(4, without_record(&first, 1, Some(drained), &second)));
         assert_eq!(touched(&ended, &first), [("prune", Kind::Deployment), ("prune", Kind::ConfigMap)]);
+    }
+
+    #[test]
+    fn a_volume_that_is_not_used_any_more_does_not_go_with_the_fleet() {
+        let claimed = |owner_uid: Option<&str>| {
+            let claim = Child { owner_uid: owner_uid.map(str::to_owned), ..child(Detail::Claim { phase: None }) };
+            Children::from([((Kind::PersistentVolumeClaim, "corp-data".to_owned()), claim)])
+        };
+        let ours = claimed(Some("0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001"));
+        let let_go =
+            |spec: Value, children: &Children| plan(&asking(&spec, children.clone())).targets[0].let_go.clone();
+        for elsewhere in [json!({ "memory": {} }), json!({ "s3": { "bucket": "modules" } })] {
+            let spec = json!({ "storage": elsewhere });
+            let volume = let_go(spec.clone(), &ours);
+            assert_eq!(
+                volume.iter().map(|one| (one.name.as_str(), one.resource_version.as_str())).collect::<Vec<_>>(),
+                [("corp-data", "7")]
+            );
+            assert_eq!(let_go(spec.clone(), &claimed(None)), [], "it has no owner");
+            assert_eq!(let_go(spec, &claimed(Some("another"))), [], "it is another's");
+        }
+        assert_eq!(let_go(json!({ "storage": { "whenDeleted": "Delete", "disk": {} } }), &ours), [], "it is used");
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub const NO_NATIVE_LOCK: &str =
     "only gcs and azureBlob storage have a lock of their own: use redis or etcd, or leave lock out";
 
 /// Why a long fetch is refused with a lock service.
-pub const FETCH_BEYOND_LOCK: &str = "'%s' is too long with lock redis or etcd, for which the engine has 15 minutes: use at most 15m, or another lock";
+pub const FETCH_BEYOND_LOCK: &str =
+    "'%s' is too long with lock redis or etcd, for which the engine has 15 minutes: use at most 15m, or another lock";
 
 /// Why a long fetch is refused with the lock of Azure.
 pub const FETCH_BEYOND_LEASE: &str = "'%s' is too long with azureBlob's own lock, which leaves queue and fetch 10 minutes together: use at most 10m, or set lock to redis or etcd";
