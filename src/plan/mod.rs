@@ -576,6 +576,102 @@ mod tests {
         assert_eq!(let_go(json!({ "storage": { "whenDeleted": "Delete", "disk": {} } }), &ours), [], "it is used");
     }
 
+    /// Two proxies on one bucket, with this lock between them.
+    fn locked(lock: &Value) -> Value {
+        json!({ "replicas": 2, "storage": { "s3": { "bucket": "modules" } }, "lock": lock })
+    }
+
+    fn redis() -> Value {
+        locked(&json!({ "redis": { "address": "redis.example.com:6379" } }))
+    }
+
+    fn etcd() -> Value {
+        locked(&json!({ "etcd": { "addresses": ["etcd.example.com:2379"] } }))
+    }
+
+    /// The revision that a spec asks for, with pods.
+    fn running(spec: &Value, pods: i32) -> (String, Children) {
+        let observed = asking(spec, Children::new());
+        let valid = validate(&observed.fleet, &observed.settings, None).unwrap();
+        let revision = revision::wanted(&observed.fleet.spec, &valid, &BTreeMap::new());
+        let view = DeploymentView {
+            replicas: pods,
+            observed: true,
+            current: pods,
+            ready: pods,
+            available: pods,
+            replica_failure: None,
+        };
+        let children = Children::from([
+            ((Kind::ControllerRevision, revision.name.clone()), child(Detail::Revision(revision.stored))),
+            ((Kind::Deployment, revision.name.clone()), child(Detail::Deployment(view))),
+        ]);
+        (revision.name, children)
+    }
+
+    fn leading_to(revision: &str) -> ((Kind, String), Child) {
+        let service = Detail::Service { revision: Some(revision.to_owned()), moved_at: None };
+        ((Kind::Service, "corp".to_owned()), child(service))
+    }
+
+    #[test]
+    fn revisions_that_store_or_lock_another_way_never_have_pods_at_the_same_time() {
+        let (first, old) = running(&redis(), 2);
+        let other_bucket =
+            json!({ "replicas": 2, "storage": { "s3": { "bucket": "other" } }, "lock": redis()["lock"] });
+        for spec in [etcd(), other_bucket, json!({ "replicas": 1, "storage": { "memory": {} } })] {
+            let (second, _) = running(&spec, 0);
+            let children: Children = old.clone().into_iter().chain([leading_to(&first)]).collect();
+            let change = plan(&asking(&spec, children.clone()));
+            assert_eq!((replicas(&change, &first), replicas(&change, &second)), (Some(0), Some(0)), "{spec}");
+            assert_eq!(change.report.overlap, Overlap::OtherLock, "{spec}");
+            assert_eq!(change.report.rollout.unwrap().phase, crate::api::status::RolloutPhase::Stopping);
+
+            let stopped = running(&redis(), 0).1.into_iter().chain([leading_to(&first)]);
+            let mut gone = asking(&spec, stopped.collect());
+            gone.pods.push(Pod { name: "last".to_owned(), revision: first.clone(), deleting: true, ..Pod::default() });
+            assert_eq!(replicas(&plan(&gone), &second), Some(0), "a pod of the old one still ends");
+            gone.pods.clear();
+            assert_eq!(replicas(&plan(&gone), &second), Some(i64::from(gone.fleet.spec.replicas)));
+        }
+    }
+
+    #[test]
+    fn revisions_with_the_same_storage_and_lock_run_side_by_side() {
+        let (first, old) = running(&redis(), 2);
+        let mut more = redis();
+        more["engine"] = json!({ "fetchWorkers": 3 });
+        let (second, _) = running(&more, 0);
+        let change = plan(&asking(&more, old.into_iter().chain([leading_to(&first)]).collect()));
+        assert_eq!((replicas(&change, &first), replicas(&change, &second)), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn a_change_of_lock_that_is_taken_back_midway_ends_the_newcomer_first() {
+        let ((first, stopped), (second, started)) = (running(&redis(), 0), running(&etcd(), 2));
+        let children = stopped.clone().into_iter().chain(started).chain([leading_to(&first)]).collect();
+        let back = plan(&asking(&redis(), children));
+        assert_eq!((replicas(&back, &first), replicas(&back, &second)), (Some(0), Some(0)));
+        let ended = running(&etcd(), 0).1;
+        let children = stopped.into_iter().chain(ended).chain([leading_to(&first)]).collect();
+        let again = plan(&asking(&redis(), children));
+        assert_eq!((replicas(&again, &first), replicas(&again, &second)), (Some(2), Some(0)));
+        let start = again.targets[0].objects.iter().find(|one| one.kind == Kind::Deployment && one.name == first);
+        assert!(matches!(start.unwrap().precondition, object::Precondition::NoPodsOutside { .. }), "unfenced");
+    }
+
+    #[test]
+    fn on_shared_storage_a_revision_whose_record_is_lost_counts_as_a_writer() {
+        let (first, mut old) = running(&redis(), 2);
+        old.remove(&(Kind::ControllerRevision, first.clone()));
+        let mut more = redis();
+        more["engine"] = json!({ "fetchWorkers": 3 });
+        let (second, _) = running(&more, 0);
+        let change = plan(&asking(&more, old.into_iter().chain([leading_to(&first)]).collect()));
+        assert_eq!(replicas(&change, &second), Some(0), "nobody knows what it locks with");
+        assert_eq!(change.report.overlap, Overlap::OneWriter);
+    }
+
     #[test]
     fn a_revision_whose_record_is_lost_counts_as_a_writer_where_there_is_a_volume() {
         let first = plan(&observed(3, Children::new())).report.stable.unwrap();

@@ -8,7 +8,7 @@
 //!
 //! Checked in every state that can be reached:
 //!
-//! * on disk storage no two revisions have pods at the same time;
+//! * on disk storage, and where they lock in different ways, no two revisions have pods at the same time;
 //! * once clients are served, they go on being served, unless a user, an eviction or a deletion is the cause;
 //! * another owner's object is not changed;
 //! * if nothing more goes wrong, the world comes to rest: clients get the wanted revision, no other has pods, and another
@@ -35,7 +35,7 @@ use std::{
 };
 
 use act::{Act, Fences, Late, Mishap, Watch};
-use operator::{Fleet, Operator, Snapshot, Steps};
+use operator::{Fleet, Operator, Snapshot, Steps, Storage};
 use stateright::{Checker, Model, Property};
 use world::{Age, Answer, Content, Fence, Id, Mishaps, Rev, Spec, View, World, Write};
 
@@ -56,7 +56,8 @@ struct Story {
     /// Whether a leader begins with what its watches told before it led, instead of listing everything anew.
     behind: bool,
     foreign: Option<Id>,
-    disk: bool,
+    /// Whether no two revisions may have pods at the same time.
+    ends_first: bool,
     /// Whether the fleet serves its first spec when the story begins.
     grown: bool,
     /// States from which the world is known to come to rest.
@@ -74,7 +75,7 @@ impl Story {
             late: Late::Never,
             behind: false,
             foreign: None,
-            disk: fleet.disk,
+            ends_first: fleet.ends_first(),
             grown: true,
             calm: Arc::default(),
         }
@@ -333,10 +334,10 @@ impl Model for Story {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(ONE_WRITER, |story: &Self, world: &World| {
-                !story.disk || !world.pods.iter().all(|pods| pods.any())
+                !story.ends_first || !world.pods.iter().all(|pods| pods.any())
             }),
             Property::always(SERVED, |story: &Self, world: &World| {
-                story.disk || !world.served || world.excused || world.serves()
+                story.ends_first || !world.served || world.excused || world.serves()
             }),
             Property::always(FOREIGN, |_, world: &World| !world.trespassed),
             Property::always(WOKEN, Self::is_woken),

@@ -39,11 +39,29 @@ pub struct Steps {
     pub moves: bool,
 }
 
+/// Where a fleet keeps its modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In each pod.
+    Memory,
+    /// On a volume with one writer.
+    Disk,
+    /// In a bucket, which each of the two revisions locks in another way.
+    TwoLocks,
+}
+
 /// Where the fleet keeps its modules, and how many revisions it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fleet {
-    pub disk: bool,
+    pub storage: Storage,
     pub history: i32,
+}
+
+impl Fleet {
+    /// Whether no two revisions may have pods at the same time.
+    pub fn ends_first(self) -> bool {
+        self.storage != Storage::Memory
+    }
 }
 
 /// The real operator. What it decided once is remembered: the plan is pure.
@@ -178,7 +196,8 @@ impl Operator {
 
     fn children(&self, objects: &Objects) -> Children {
         let known = Id::ALL.into_iter().filter(|id| objects.has(*id) || self.foreign == Some(*id));
-        let claim = self.fleet.disk.then(|| ((Kind::PersistentVolumeClaim, self.valid.name.data()), volume()));
+        let claim = (self.fleet.storage == Storage::Disk)
+            .then(|| ((Kind::PersistentVolumeClaim, self.valid.name.data()), volume()));
         known.map(|id| self.child(id, objects)).chain(claim).collect()
     }
 
@@ -239,17 +258,30 @@ fn volume() -> Child {
 }
 
 fn ask(fleet: Fleet, spec: Spec) -> GoProxy {
-    let storage = if fleet.disk { "disk" } else { "memory" };
     let level = ["Info", "Debug"][spec.wanted];
-    serde_json::from_value(json!({
+    let (storage, lock) = match fleet.storage {
+        Storage::Memory => (json!({ "memory": {} }), None),
+        Storage::Disk => (json!({ "disk": {} }), None),
+        Storage::TwoLocks => {
+            let locks = [
+                json!({ "redis": { "address": "redis.example.com:6379" } }),
+                json!({ "etcd": { "addresses": ["etcd.example.com:2379"] } }),
+            ];
+            (json!({ "s3": { "bucket": "modules" } }), Some(locks[spec.wanted].clone()))
+        }
+    };
+    let mut asked = json!({
         "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy",
         "metadata": { "name": "corp", "namespace": "build", "uid": UID, "generation": 1 },
         "spec": {
-            "replicas": spec.replicas, "storage": { storage: {} }, "engine": { "logLevel": level },
+            "replicas": spec.replicas, "storage": storage, "engine": { "logLevel": level },
             "rollout": { "scaleDownDelay": "30s", "revisionHistoryLimit": fleet.history },
         },
-    }))
-    .unwrap()
+    });
+    if let Some(lock) = lock {
+        asked["spec"]["lock"] = lock;
+    }
+    serde_json::from_value(asked).unwrap()
 }
 
 fn version(id: Id) -> String {

@@ -6,10 +6,12 @@ use stateright::{HasDiscoveries, Path};
 
 use super::*;
 
-const DISK: Fleet = Fleet { disk: true, history: 5 };
-const MEMORY: Fleet = Fleet { disk: false, history: 5 };
+const DISK: Fleet = Fleet { storage: Storage::Disk, history: 5 };
+const MEMORY: Fleet = Fleet { storage: Storage::Memory, history: 5 };
+/// A bucket that the first revision locks with Redis and the second one with etcd.
+const TWO_LOCKS: Fleet = Fleet { storage: Storage::TwoLocks, history: 5 };
 /// Keeps no revision that nothing needs.
-const FORGETFUL: Fleet = Fleet { disk: false, history: 0 };
+const FORGETFUL: Fleet = Fleet { storage: Storage::Memory, history: 0 };
 const BACK: [(Rev, u8); 3] = [(0, 1), (1, 1), (0, 1)];
 
 /// Goes through every state of a story. What goes wrong, by the property that says so.
@@ -73,7 +75,7 @@ fn find(name: &str, story: &Story, property: &str) -> String {
 #[test]
 fn a_change_that_is_taken_back_at_any_moment() {
     let mishaps = Mishaps { crashes: if wide() { 2 } else { 1 }, ..Mishaps::default() };
-    for fleet in [DISK, MEMORY, FORGETFUL, Fleet { disk: true, ..FORGETFUL }] {
+    for fleet in [DISK, MEMORY, TWO_LOCKS, FORGETFUL, Fleet { storage: Storage::Disk, ..FORGETFUL }] {
         check(&format!("a change taken back, {fleet:?}"), &story(fleet, &BACK, mishaps));
     }
 }
@@ -90,7 +92,7 @@ fn a_change_of_a_fleet_that_is_not_there_yet() {
 fn a_stop_in_the_middle_of_a_change() {
     let mishaps = Mishaps { crashes: u8::from(wide()), ..Mishaps::default() };
     let stop: &[(Rev, u8)] = if wide() { &[(0, 1), (1, 1), (1, 0), (1, 1)] } else { &[(0, 1), (1, 1), (1, 0)] };
-    for fleet in [DISK, MEMORY] {
+    for fleet in [DISK, MEMORY, TWO_LOCKS] {
         check(&format!("stopped, {fleet:?}"), &story(fleet, stop, mishaps));
         check(&format!("started, {fleet:?}"), &story(fleet, &[(0, 0), (0, 1), (1, 1)], mishaps));
     }
@@ -99,7 +101,7 @@ fn a_stop_in_the_middle_of_a_change() {
 #[test]
 fn a_child_that_somebody_deletes() {
     let mishaps = Mishaps { deletions: 1, crashes: u8::from(wide()), ..Mishaps::default() };
-    for fleet in [DISK, MEMORY] {
+    for fleet in [DISK, MEMORY, TWO_LOCKS] {
         let deletable = Id::ALL.to_vec();
         check(&format!("a child deleted, {fleet:?}"), &Story { deletable, ..story(fleet, edits(), mishaps) });
         let deletable = vec![Id::Service];
@@ -139,6 +141,8 @@ fn late_writes_are_fenced_where_their_object_changed() {
 fn without_asking_for_pods_two_revisions_write() {
     let blind = Story { fences: Fences::Blind, ..Story::new(DISK, &BACK) };
     find("no list of pods", &blind, ONE_WRITER);
+    let blind = Story { fences: Fences::Blind, ..Story::new(TWO_LOCKS, &BACK) };
+    find("no list of pods with two locks", &blind, ONE_WRITER);
 }
 
 #[test]
