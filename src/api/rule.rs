@@ -293,13 +293,13 @@ pub static LOAD_BALANCER_CLASS: Form = Form::matching(
 /// Short name of an upstream proxy.
 pub static ORIGIN_NAME: Form = Form::matching(
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-    "'%s' is no short name: use lower-case letters, digits and dashes, with a letter or digit at both ends",
+    "'%s' is no valid name: use lower-case letters, digits and dashes, with a letter or digit at both ends",
 );
 
 /// How an address begins.
 pub static ORIGIN_SCHEME: Form = Form::matching(
     r"^https?://",
-    "'%s' does not begin with http:// or https://: the engine asks module proxies over nothing else",
+    "'%s' does not begin with http:// or https://: the engine speaks nothing else",
 );
 
 /// Login in an address.
@@ -382,7 +382,7 @@ pub static REDIS_USER: Form =
 /// Where a server listens that has no URL.
 pub static HOST_PORT: Form = Form::matching(
     r"^(([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?|((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
-    "'%s' is not an address like host.example.com:6379: give a lower-case host or an IP address of four numbers, and a port of 1 to 65535, without a scheme",
+    "'%s' is not an address like host.example.com:1234: give a lower-case host or an IP address of four numbers, and a port of 1 to 65535, without a scheme",
 );
 
 /// Servers that would have to run in the pod or on its node.
