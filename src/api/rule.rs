@@ -297,10 +297,8 @@ pub static ORIGIN_NAME: Form = Form::matching(
 );
 
 /// How an address begins.
-pub static ORIGIN_SCHEME: Form = Form::matching(
-    r"^https?://",
-    "'%s' does not begin with http:// or https://: the engine speaks nothing else",
-);
+pub static ORIGIN_SCHEME: Form =
+    Form::matching(r"^https?://", "'%s' does not begin with http:// or https://: the engine speaks nothing else");
 
 /// Login in an address.
 pub static ORIGIN_USER: Form = Form::free_of(

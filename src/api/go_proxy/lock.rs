@@ -115,7 +115,9 @@ pub struct RedisLock {
     #[schemars(with = "RedisCluster")]
     pub cluster: Option<RedisCluster>,
 
-    /// Whether Redis is asked over TLS: Enabled or Disabled. Default: Disabled. What `upstream.caBundle` holds is trusted.
+    /// Whether Redis is asked over TLS: Enabled or Disabled. Default: Enabled; Disabled with `sentinel`, which the engine reaches
+    /// in clear only. What `upstream.caBundle` holds is trusted. In a cluster every member's certificate must name the host
+    /// of the first address, because the engine expects that name of all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Tls")]
     pub tls: Option<Tls>,

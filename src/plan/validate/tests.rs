@@ -96,6 +96,39 @@ fn a_volume_goes_with_its_fleet_only_when_the_fleet_is_named() {
 }
 
 #[test]
+fn passwords_travel_in_clear_only_where_somebody_says_so_or_the_engine_cannot_help_it() {
+    let resolved = |redis: Value| {
+        let fleet = valid(&json!({ "storage": { "s3": { "bucket": "modules" } }, "lock": { "redis": redis } }));
+        let told = default(&fleet, "spec.lock.redis.tls").map(|(word, source)| (word.to_owned(), source));
+        let ValidLock::Redis(redis) = fleet.lock else { panic!("{:?}", fleet.lock) };
+        (redis.tls, told)
+    };
+    let enabled = Some(("Enabled".to_owned(), DefaultSource::Default));
+    assert_eq!(resolved(json!({ "address": "redis:6380" })), (true, enabled.clone()));
+    assert_eq!(resolved(json!({ "cluster": { "addresses": ["redis:6380"] } })), (true, enabled));
+    assert_eq!(resolved(json!({ "address": "redis:6379", "tls": "Disabled" })), (false, None));
+    let sentinel = json!({ "masterName": "modules", "addresses": ["redis:26379"] });
+    let derived = Some(("Disabled".to_owned(), DefaultSource::Derived));
+    assert_eq!(resolved(json!({ "sentinel": sentinel })), (false, derived));
+}
+
+#[test]
+fn azure_has_the_identity_that_is_named() {
+    let identity = |member: &str, value: Value| {
+        let azure = json!({ "accountName": "corp", "container": "modules", member: value });
+        valid(&json!({ "storage": { "azureBlob": azure } })).storage
+    };
+    let ValidStorage::AzureBlob { identity: key, .. } = identity("credentialsSecretRef", json!({ "name": "azure" }))
+    else {
+        panic!()
+    };
+    assert_eq!(key, AzureIdentity::Key("azure".to_owned()));
+    let id = json!({ "resourceID": "/subscriptions/1/id" });
+    let ValidStorage::AzureBlob { identity: managed, .. } = identity("managedIdentity", id) else { panic!() };
+    assert_eq!(managed, AzureIdentity::Managed("/subscriptions/1/id".to_owned()));
+}
+
+#[test]
 fn lengths_of_time_and_words_are_resolved() {
     let fleet = valid(&json!({
         "engine": { "fetchTimeout": "1m30s", "logLevel": "Warn", "goEnv": { "GOTOOLCHAIN": "path" } },

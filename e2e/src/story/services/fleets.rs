@@ -35,11 +35,14 @@ pub fn one_fetch_with_each_lock(stage: &Stage) -> Telling<'_> {
         let namespace = "story-locks";
         let parts = Parts::start(stage, namespace).await?;
         let locks = [
-            ("redis", json!({"redis": {"address": parts.redis.endpoint(), "credentialsSecretRef": {"name": "redis"}}})),
+            (
+                "redis",
+                json!({"redis": {"address": parts.redis.endpoint(), "tls": "Disabled", "credentialsSecretRef": {"name": "redis"}}}),
+            ),
             (
                 "redis over TLS with a user",
                 json!({"redis": {
-                    "address": parts.redis.encrypted_endpoint(), "tls": "Enabled", "username": parts.redis.user,
+                    "address": parts.redis.encrypted_endpoint(), "username": parts.redis.user,
                     "credentialsSecretRef": {"name": "redis-user"},
                 }}),
             ),
@@ -71,7 +74,7 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
         let before = Before::of(&stage.cluster);
         let namespace = "story-lost-lock";
         let parts = Parts::start(stage, namespace).await?;
-        let lock = json!({"redis": {"address": parts.redis.endpoint(), "credentialsSecretRef": {"name": "redis"}}});
+        let lock = json!({"redis": {"address": parts.redis.endpoint(), "tls": "Disabled", "credentialsSecretRef": {"name": "redis"}}});
         parts.apply(stage, &lock).await?;
         let (known, unknown) = (Module::new(20, 0), Module::new(21, 0));
         let address = service_address(stage, namespace).await?;

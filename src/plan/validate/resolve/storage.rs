@@ -1,7 +1,5 @@
 //! Where modules are kept and what locks them, with defaults.
 
-use std::fmt::Display;
-
 use super::Defaults;
 use crate::{
     api::{
@@ -46,9 +44,11 @@ fn remote(given: &Storage, defaults: &mut Defaults) -> Option<ValidStorage> {
         return Some(ValidStorage::Gcs { bucket: gcs.bucket, project: gcs.project, secret });
     }
     if let Some(azure) = given.azure_blob.clone() {
-        let managed = azure.managed_identity.map(|identity| AzureIdentity::Managed(identity.resource_id));
-        let key = azure.credentials_secret_ref.as_ref().map(|secret| AzureIdentity::Key(named(secret)));
-        let identity = managed.or(key)?;
+        // One of the two is there: a rule says so.
+        let identity = match azure.managed_identity {
+            Some(identity) => AzureIdentity::Managed(identity.resource_id),
+            None => AzureIdentity::Key(azure.credentials_secret_ref.unwrap_or_default().name),
+        };
         return Some(ValidStorage::AzureBlob { account: azure.account_name, container: azure.container, identity });
     }
     if let Some(mongo) = given.mongo.clone() {
@@ -120,19 +120,19 @@ fn redis(given: RedisLock, defaults: &mut Defaults) -> ValidRedis {
         .sentinel
         .map(|sentinel| RedisServers::Sentinel { master_name: sentinel.master_name, addresses: sentinel.addresses });
     let cluster = given.cluster.map(|cluster| RedisServers::Cluster(cluster.addresses));
+    let tls = if sentinel.is_some() {
+        // Another word is refused: the engine cannot do it.
+        if given.tls.is_none() {
+            defaults.note("spec.lock.redis.tls", "Disabled", DefaultSource::Derived);
+        }
+        Tls::Disabled
+    } else {
+        defaults.word("spec.lock.redis.tls", given.tls)
+    };
     ValidRedis {
         servers: sentinel.or(cluster).unwrap_or_else(|| RedisServers::One(given.address.unwrap_or_default())),
-        tls: defaults.or("spec.lock.redis.tls", given.tls.map(Word), Word(Tls::Disabled)).0 == Tls::Enabled,
+        tls: tls == Tls::Enabled,
         username: given.username,
         secret: given.credentials_secret_ref.map(|secret| secret.name),
-    }
-}
-
-/// A word of the API as it is spelled there.
-struct Word<T>(T);
-
-impl<T: std::fmt::Debug> Display for Word<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.0)
     }
 }
