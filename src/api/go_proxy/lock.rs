@@ -128,8 +128,9 @@ pub struct RedisLock {
     #[x_kube(validation = rule::REDIS_USER.rule())]
     pub username: Option<String>,
 
-    /// Secret whose key `password` holds the password; `sentinelPassword` that of the sentinels, if they want one. Default:
-    /// absent, no login.
+    /// Secret whose key `password` holds the password. With `sentinel` the key `sentinelPassword` holds that of the sentinels, and
+    /// either may be missing where nobody asks for it. Default: absent, no login. It is read when a proxy starts: after a
+    /// change of the Secret delete the fleet's pods, one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LocalReference")]
     pub credentials_secret_ref: Option<LocalReference>,

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{
     EnvVar, EnvVarSource, KeyToPath, SecretKeySelector, SecretVolumeSource, Volume, VolumeMount,
 };
 
-use crate::plan::validate::{AzureIdentity, ValidFleet, ValidLock, ValidRedis, ValidStorage};
+use crate::plan::validate::{AzureIdentity, RedisServers, ValidFleet, ValidLock, ValidRedis, ValidStorage};
 
 /// Where the key file of a cloud is mounted.
 const CLOUD_DIRECTORY: &str = "/etc/goproxy/cloud";
@@ -22,9 +22,17 @@ struct FromSecret<'a> {
 /// Variables of the engine's container. A Secret without a key that must be there keeps the pod from starting.
 pub fn environment(fleet: &ValidFleet) -> Vec<EnvVar> {
     let mut variables = of_storage(&fleet.storage);
-    if let ValidLock::Redis(ValidRedis { secret: Some(secret), .. }) = &fleet.lock {
-        variables.push(FromSecret::required("ATHENS_REDIS_PASSWORD", secret, "password"));
-        variables.push(FromSecret::optional("ATHENS_REDIS_SENTINEL_PASSWORD", secret, "sentinelPassword"));
+    if let ValidLock::Redis(ValidRedis { secret: Some(secret), servers, .. }) = &fleet.lock {
+        match servers {
+            // Either may be the only one that wants a password.
+            RedisServers::Sentinel { .. } => {
+                variables.push(FromSecret::optional("ATHENS_REDIS_PASSWORD", secret, "password"));
+                variables.push(FromSecret::optional("ATHENS_REDIS_SENTINEL_PASSWORD", secret, "sentinelPassword"));
+            }
+            RedisServers::One(_) | RedisServers::Cluster(_) => {
+                variables.push(FromSecret::required("ATHENS_REDIS_PASSWORD", secret, "password"));
+            }
+        }
     }
     variables.into_iter().map(FromSecret::variable).chain(plain(&fleet.storage)).collect()
 }
