@@ -41,11 +41,13 @@
 //!    `engine::contract::ENGINE_CONTRACT` is the one way to roll fleets on purpose, a handful at a time, and no more
 //!    once a handful does not get on (`controller::slots` has the rule and its reasons). Where somebody
 //!    deleted the text of the revision that serves, what is left of it is not touched until clients have moved on; on a
-//!    volume with one writer it ends before that, as in every change. The revision that the spec asks for is rendered
-//!    again under its name, by the defaults of this operator.
-//! 4. **One writer is one writer.** On disk storage no pod of one revision is created before every pod of the other is
-//!    gone, asked of the API server itself at the moment of the write. Within a revision, anti-affinity to the fleet's
-//!    own pods keeps the replacement of a deleted pod waiting until the old one has really ended.
+//!    volume or on storage that proxies share it ends before that, because nobody knows any more how it locks. The revision
+//!    that the spec asks for is rendered again under its name, by the defaults of this operator.
+//! 4. **One writer is one writer.** Where two proxies would damage what is stored, and where two revisions do not use the
+//!    same storage with the same lock, no pod of one revision is created before every pod of the other is gone, asked
+//!    of the API server itself at the moment of the write (`engine::coordination` has the table). Within a revision,
+//!    where two proxies would do damage, anti-affinity to the fleet's own pods keeps the replacement of a deleted pod
+//!    waiting until the old one has really ended.
 //! 5. **Clients move in one patch.** The Service's selector names the revision that serves, and its annotation says since
 //!    when. That is the only memory of a rollout, so a status wiped at any moment loses nothing.
 //! 6. **What is not ours stays.** Objects are created by an apply that fails when the name exists; a foreign one is

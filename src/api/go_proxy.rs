@@ -94,7 +94,9 @@ pub struct GoProxySpec {
     pub autoscaling: Option<Autoscaling>,
 
     /// Where modules are kept: exactly one place. Default: `disk` with 20Gi on the cluster's default StorageClass. Another place
-    /// starts empty; a volume, bucket or database that is no longer used is kept.
+    /// starts empty; a volume, bucket or database that is no longer used is kept. Logins come from Secrets of this namespace
+    /// and are read when a proxy starts: to bring a changed Secret to all of them, change an annotation in
+    /// `engine.pod.annotations`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Storage")]
     pub storage: Option<Storage>,
@@ -195,7 +197,8 @@ pub struct Autoscaling {
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
     /// How long the old revision goes on running after clients moved to the new one, to go back fast and let builds finish.
-    /// Unit: Go duration. Default: 30s; at most 1h. Without effect on disk storage, where the old one must end first.
+    /// Unit: Go duration. Default: 30s; at most 1h. Without effect where the old one must end first: on a disk
+    /// without `lock`, and when `storage` or `lock` change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "GoDuration")]
     #[x_kube(validation = rule::SCALE_DOWN_DELAY.rule())]

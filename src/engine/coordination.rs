@@ -8,7 +8,9 @@ use crate::plan::validate::{ValidFleet, ValidLock, ValidStorage};
 pub enum Together {
     /// It has storage of its own.
     Apart,
-    /// One of them stores a module, the other one waits.
+    /// One of them stores a module, the other one waits. As far as locks go: requests for a branch and for its version lock
+    /// different names and store the same version, and a Redis that fails over or loses its memory loses its locks. Where
+    /// objects are replaced as a whole that does no harm; on a disk it may.
     Safe,
     /// Both may fetch and store the same module; each object is replaced as a whole, so what is served stays right.
     Wasteful,

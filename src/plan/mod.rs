@@ -272,7 +272,8 @@ pub struct StoredRevision {
     pub version: String,
     /// Whether its pods may run beside pods of another revision.
     pub may_overlap: bool,
-    /// What pods of another revision must agree on to run beside its own: the shared storage and the lock on it. `None` where each has its own.
+    /// What pods of another revision must agree on to run beside its own: the shared storage and the lock on it. `None` where
+    /// each has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<String>,
     /// The pod template, an apps/v1 `PodTemplateSpec`.

@@ -40,7 +40,8 @@ pub struct Engine {
     pub fetch_workers: Option<i32>,
 
     /// Longest time one fetch may take, from the first byte asked for to the module being stored. Unit: Go duration. Default: 10m.
-    /// 10s to 1h; at most 15m with lock redis or etcd, 10m with azureBlob's own. It also sets how long a stopping proxy waits for fetches under way, and so how long a change can take.
+    /// 10s to 1h; at most 15m with lock redis or etcd, 10m with azureBlob's own.
+    /// It also sets how long a stopping proxy waits for fetches under way, and so how long a change can take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "GoDuration")]
     #[x_kube(validation = rule::FETCH_TIMEOUT.rule())]

@@ -35,7 +35,9 @@ pub const USER_WITHOUT_PASSWORD: &str =
     "'%s' cannot log in without a password: name its Secret in credentialsSecretRef, or remove username";
 
 /// What keeps two proxies from storing one module at the same time: exactly one. A change of it ends every old proxy before a
-/// new one starts.
+/// new one starts. It has limits: who asks for a branch locks the branch, and may store the version that somebody else
+/// locked; and a Redis that loses its memory or fails over loses its locks. Object stores then replace an object by the
+/// same one; on a ReadWriteMany disk two proxies may write one file.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("[has(self.inProcess), has(self.native), has(self.redis), has(self.etcd)].filter(x, x).size() == 1")
@@ -57,13 +59,16 @@ pub struct Lock {
     /// A Redis server, or several. Proxies that run serve what is stored while it is away, and what is not fails; a proxy that
     /// starts meanwhile ends again, because the engine asks for Redis first. A lock lives as long as all fetches that one
     /// proxy may have in its queue: with the default workers 11 times `engine.fetchTimeout`. If a proxy dies while it
-    /// fetches a version, the others get that version only after this time. Default: absent.
+    /// fetches a version, the others get that version only after this time. Locks are named MODULE@VERSION in database 0:
+    /// fleets that share a Redis wait for each other's fetches, and give up if they are slow, so give each fleet its own.
+    /// Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RedisLock")]
     pub redis: Option<RedisLock>,
 
-    /// An etcd cluster. Its locks end with the proxy that holds them; it is asked in clear and without a login, so keep it
-    /// where only proxies reach it. Default: absent.
+    /// An etcd cluster. Its locks end within a minute of the proxy that holds them; it is asked in clear and without a login,
+    /// so keep it where only proxies reach it. While it is away, proxies serve what is stored, those that start too, and what is
+    /// not waits or fails. Fleets that share it wait for each other's fetches of the same version. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "EtcdLock")]
     pub etcd: Option<EtcdLock>,
@@ -129,8 +134,8 @@ pub struct RedisLock {
     pub username: Option<String>,
 
     /// Secret whose key `password` holds the password. With `sentinel` the key `sentinelPassword` holds that of the sentinels, and
-    /// either may be missing where nobody asks for it. Default: absent, no login. It is read when a proxy starts: after a
-    /// change of the Secret delete the fleet's pods, one after the other.
+    /// either may be missing where nobody asks for it. Default: absent, no login. It is read when a proxy starts: to
+    /// bring a changed Secret to all of them, change an annotation in `engine.pod.annotations`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LocalReference")]
     pub credentials_secret_ref: Option<LocalReference>,

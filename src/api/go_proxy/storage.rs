@@ -38,8 +38,8 @@ pub struct Storage {
     pub memory: Option<MemoryStorage>,
 
     /// Modules live on a PersistentVolumeClaim, NAME-data. Only one proxy writes it at a time, unless its access mode is
-    /// ReadWriteMany. Default: this one, when `storage` is absent. A change therefore ends the running proxy before the next one
-    /// starts: nobody is served meanwhile, and with a next one that cannot start (a wrong image, say) until the spec is mended, or set
+    /// ReadWriteMany and `lock` names redis or etcd. Default: this one, when `storage` is absent. With one writer a change ends the
+    /// running proxy before the next one starts: nobody is served meanwhile, and with a next one that cannot start (a wrong image, say) until the spec is mended, or set
     /// back, which starts exactly the old one again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DiskStorage")]
