@@ -146,6 +146,7 @@ impl Seen {
             name: self.name().to_owned(),
             revision: self.label(REVISION_LABEL).unwrap_or_default().to_owned(),
             deleting: self.deleting(),
+            gone_by: text(&self.rest, "/metadata/deletionTimestamp").and_then(|at| at.parse().ok()),
             ready: self.condition("Ready", "True").is_some(),
             unschedulable: self.condition("PodScheduled", "False"),
             waiting: containers.iter().find_map(ContainerStatus::waiting),

@@ -1,6 +1,8 @@
 //! Why a revision does not serve, from what its pods, its Deployment and its volume tell: one cause, the most telling first.
 //! Which pod it was, how often it tried and when is not told: a lasting fault reads the same until it is over.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
     Detail, Observed, Obstacle, Pod,
     object::Kind,
@@ -124,7 +126,7 @@ fn placement_trouble(observed: &Observed, pod: &Pod) -> Option<Obstacle> {
     let message = pod.unschedulable.as_ref()?;
     // The pod that must end first still holds the volume: this is the wait that keeps two writers apart.
     if observed.pods.iter().any(|other| other.deleting) && message.contains("anti-affinity") {
-        return None;
+        return overdue(observed);
     }
     let about_volume = ["PersistentVolumeClaim", "persistentvolumeclaim", "persistent volume", "volume node affinity"];
     let reason = if about_volume.iter().any(|word| message.contains(word)) {
@@ -133,6 +135,30 @@ fn placement_trouble(observed: &Observed, pod: &Pod) -> Option<Obstacle> {
         Reason::Unschedulable
     };
     Some(obstacle(reason, placement(message)))
+}
+
+/// How much longer than its grace period an end may take: the kubelet still has to tell of it.
+const TELLING: SignedDuration = SignedDuration::from_secs(30);
+
+/// A pod that should have ended long ago, and that its successor waits for: the kubelet that would tell of its end is gone.
+pub fn overdue(observed: &Observed) -> Option<Obstacle> {
+    observed.pods.iter().filter_map(overdue_from).any(|from| from <= observed.now).then(|| {
+        obstacle(
+            Reason::Unschedulable,
+            "a pod that was deleted is still there after its grace period, and its successor waits for its end: see whether \
+             its node is lost, and once the node is surely off, delete the pod with --force"
+                .to_owned(),
+        )
+    })
+}
+
+/// The next instant at which a pod that is ending becomes overdue.
+pub fn overdue_at(observed: &Observed) -> Option<Timestamp> {
+    observed.pods.iter().filter_map(overdue_from).filter(|from| *from > observed.now).min()
+}
+
+fn overdue_from(pod: &Pod) -> Option<Timestamp> {
+    pod.gone_by.filter(|_| pod.deleting)?.checked_add(TELLING).ok()
 }
 
 /// A volume that is lost matters while the fleet keeps its modules on it. Without a valid spec nobody knows better.
@@ -161,7 +187,6 @@ const fn obstacle(reason: Reason, message: String) -> Obstacle {
 mod tests {
     use std::sync::Arc;
 
-    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -243,6 +268,22 @@ mod tests {
         let found = told(vec![ended]).unwrap();
         assert_eq!(found.reason, Reason::SecretMissing);
         assert!(found.message.contains("spec.storage.gcs.credentialsSecretRef"), "{}", found.message);
+    }
+
+    #[test]
+    fn a_successor_waits_in_silence_only_as_long_as_the_end_of_the_one_before_may_take() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let ending = Pod { deleting: true, gone_by: Some(second(600)), ..pod("corp-1-a") };
+        let next = Pod {
+            unschedulable: Some("0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules.".to_owned()),
+            ..pod("corp-1-b")
+        };
+        let at = |now| Observed { now: second(now), ..observed(vec![ending.clone(), next.clone()]) };
+        assert_eq!(trouble(&at(629), None, "corp-1"), None);
+        assert_eq!(overdue_at(&at(629)), Some(second(630)), "nothing else would tell");
+        let found = trouble(&at(630), None, "corp-1").unwrap();
+        assert!(found.reason == Reason::Unschedulable && found.message.contains("node is lost"), "{}", found.message);
+        assert_eq!(overdue_at(&at(630)), None, "looked at again for nothing");
     }
 
     #[test]

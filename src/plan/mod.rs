@@ -78,9 +78,10 @@ pub fn plan(observed: &Observed) -> Plan {
     let let_go = assemble::let_go(observed, &valid);
     let transition = transition(observed, stable, &wanted, &decision);
     let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
+    let again_at = decision.again_at.into_iter().chain(health::overdue_at(observed)).min();
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
     let targets = vec![TargetPlan { target, objects, let_go, prune }];
-    Plan { targets, transition, report, contract_change, again_at: decision.again_at }
+    Plan { targets, transition, report, contract_change, again_at }
 }
 
 /// The version that a fleet without one in its spec keeps: that of its newest revision. Where the record of the one that serves
@@ -311,6 +312,8 @@ pub struct Pod {
     pub revision: String,
     /// True once it is being deleted.
     pub deleting: bool,
+    /// When it shall be gone at the latest, once it is being deleted.
+    pub gone_by: Option<Timestamp>,
     /// Whether it is ready.
     pub ready: bool,
     /// Message of a false `PodScheduled` condition.
@@ -632,6 +635,11 @@ mod tests {
             let mut gone = asking(&spec, stopped.collect());
             gone.pods.push(Pod { name: "last".to_owned(), revision: first.clone(), deleting: true, ..Pod::default() });
             assert_eq!(replicas(&plan(&gone), &second), Some(0), "a pod of the old one still ends");
+            assert_eq!(plan(&gone).report.trouble, None, "and may still do so");
+            gone.pods[0].gone_by = gone.now.checked_sub(jiff::SignedDuration::from_mins(1)).ok();
+            let overdue = plan(&gone);
+            assert_eq!(replicas(&overdue, &second), Some(0), "it may still run on a lost node");
+            assert_eq!(overdue.report.trouble.map(|found| found.reason), Some(Reason::Unschedulable));
             gone.pods.clear();
             assert_eq!(replicas(&plan(&gone), &second), Some(i64::from(gone.fleet.spec.replicas)));
         }

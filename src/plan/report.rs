@@ -10,7 +10,7 @@ use super::{
     served_by,
     validate::{Refusal, ValidFleet},
 };
-use crate::api::status::{RegionState, RevisionRole, RevisionStatus, RolloutStatus};
+use crate::api::status::{RegionState, RevisionRole, RevisionStatus, RolloutStatus, WaitingReason};
 
 /// What the plan found: all that the status says comes from here.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,10 @@ pub fn report(
     let name = observed.fleet.metadata.name.as_deref().unwrap_or_default();
     let stable = decision.map(|decision| decision.serve.as_str()).or(served_by(&observed.children, name).0);
     let serving = stable.map(|stable| view(observed, stable)).unwrap_or_default();
-    let trouble = trouble(observed, &verdict, wanted, stable.filter(|_| serving.ready == 0));
+    let trouble = trouble(observed, &verdict, wanted, stable.filter(|_| serving.ready == 0)).or_else(|| {
+        let rollout = decision.and_then(|decision| decision.rollout.as_ref())?;
+        (rollout.waiting_for.reason == WaitingReason::OldPodsGone).then(|| health::overdue(observed)).flatten()
+    });
     let state = if serving.ready > 0 {
         RegionState::Healthy
     } else if observed.fleet.spec.replicas == 0 {
