@@ -7,15 +7,15 @@ use std::{collections::BTreeMap, fmt::Display};
 use k8s_openapi::api::autoscaling::v2::{MetricSpec, MetricTarget, ResourceMetricSource};
 
 use super::{
-    Checksums, FleetName, Origin, Settings, ValidAutoscaling, ValidEngine, ValidFleet, ValidService,
-    ValidServiceAccount, ValidUpstream,
+    Checksums, FleetName, Origin, Settings, ValidAutoscaling, ValidEngine, ValidFleet, ValidLock, ValidService,
+    ValidServiceAccount, ValidStorage, ValidUpstream,
 };
 use crate::{
     api::{
         duration::GoDuration,
         go_proxy::{
-            Autoscaling, ChecksumDatabase, Direct, Engine, EngineServiceAccount, GoProxy, Resources, Service,
-            TryNextOn, Upstream,
+            Autoscaling, ChecksumDatabase, Direct, Engine, EngineServiceAccount, GoProxy, GoProxySpec, Resources,
+            Service, TryNextOn, Upstream,
         },
         quantity::Quantity,
         status::{DefaultSource, EffectiveDefault},
@@ -69,6 +69,14 @@ impl Defaults {
         self.note(field, chosen, source);
         chosen
     }
+}
+
+/// Storage and lock of a spec that names at most one of each, for the rules about both.
+pub fn storage_and_lock(spec: &GoProxySpec) -> (ValidStorage, ValidLock) {
+    let nobody_asks = &mut Defaults::default();
+    let storage = storage::storage(spec.storage.clone(), false, nobody_asks);
+    let lock = storage::lock(spec.lock.clone(), &storage, nobody_asks);
+    (storage, lock)
 }
 
 /// Resolves a fleet that broke no rule.

@@ -6,19 +6,19 @@ use std::{
     time::Duration,
 };
 
-use super::Refusal;
+use super::{Refusal, ValidLock, resolve};
 use crate::api::{
     go_proxy::{
-        AccessMode, Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DELETE_ELSEWHERE,
-        DISABLED_DATABASE, Direct, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY,
-        GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN,
-        ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL,
-        SENTINEL_TLS, Service, ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream,
-        WhenDeleted,
+        Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DELETE_ELSEWHERE, DISABLED_DATABASE,
+        Direct, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec,
+        LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN, ONE_AZURE_IDENTITY,
+        ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL, SENTINEL_TLS, Service,
+        ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream, WhenDeleted,
     },
     quantity::Quantity,
     rule,
 };
+use crate::engine::coordination::{self, Together};
 
 /// Databases whose keys the go command carries.
 const KNOWN_DATABASES: [&str; 2] = ["sum.golang.org", "sum.golang.google.cn"];
@@ -61,31 +61,31 @@ pub(super) fn shown(field: &str, reason: &str, values: &[&str]) -> Refusal {
     Refusal::new(field, &filled)
 }
 
-/// What several proxies may share. The same as `go_proxy::sharing` says in CEL.
+/// What several proxies may share: `engine::coordination` decides. The same as `go_proxy::sharing` says in CEL.
 fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
-    let storage = spec.storage.clone().unwrap_or_default();
-    let shared_disk = storage.disk.as_ref().is_some_and(|disk| disk.access_mode == Some(AccessMode::ReadWriteMany));
-    let native = storage.gcs.is_some() || storage.azure_blob.is_some();
-    let fragile = shared_disk || storage.mongo.is_some() || storage.minio.is_some() || storage.external.is_some();
-    let shared = fragile || native || storage.s3.is_some();
-    let unlocked = spec.lock.as_ref().is_none_or(|lock| lock.in_process.is_some());
+    let undecided = spec.storage.as_ref().is_some_and(|storage| storage.places() > 1)
+        || spec.lock.as_ref().is_some_and(|lock| lock.kinds() != 1);
+    if undecided {
+        // That is refused, and there is nothing to judge.
+        return;
+    }
+    let (storage, lock) = resolve::storage_and_lock(spec);
+    let unlocked = coordination::together(&storage, &lock) == Together::Damaging && lock != ValidLock::Native;
     let pods = [
         ("spec.replicas", Some(spec.replicas)),
         ("spec.autoscaling.maxReplicas", spec.autoscaling.as_ref().map(|autoscaling| autoscaling.max_replicas)),
     ];
     for (field, pods) in pods.into_iter().filter_map(|(field, pods)| Some((field, pods.filter(|pods| *pods > 1)?))) {
-        if !shared {
+        if !storage.is_shared() {
             found.push(shown(field, ONE_WRITER, &[&pods.to_string()]));
-        }
-        if fragile && unlocked {
+        } else if unlocked {
             found.push(shown(field, UNLOCKED, &[&pods.to_string()]));
         }
     }
-    let Some(lock) = &spec.lock else { return };
-    if !shared && lock.in_process.is_none() && lock.native.is_none() {
+    if !storage.is_shared() && matches!(lock, ValidLock::Redis(_) | ValidLock::Etcd { .. }) {
         found.push(Refusal::new("spec.lock", NEEDLESS_LOCK));
     }
-    if lock.native.is_some() && !native {
+    if lock == ValidLock::Native && coordination::together(&storage, &lock) != Together::Safe {
         found.push(Refusal::new("spec.lock.native", NO_NATIVE_LOCK));
     }
 }
