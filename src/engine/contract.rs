@@ -92,13 +92,20 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// What the engine says when it read its configuration and will not start with it.
 const REFUSALS: [&str; 3] = ["Could not load config file:", "Could not parse log level", "Could not create App:"];
 
-/// What it says in the same words although the place is to blame: a volume, an image without the go command, a file's owner.
-const NOT_THE_CONFIGURATION: [&str; 5] = [
+/// What it says in the same words although the place is to blame: a volume, an image without the go command, a file's owner,
+/// or a server that does not answer.
+const NOT_THE_CONFIGURATION: [&str; 11] = [
     "no such file or directory",
     "executable file not found",
     "permission denied",
     "could not check if root directory",
     "could not create new storage from os fs",
+    "connection refused",
+    "connection reset",
+    "no route to host",
+    "no such host",
+    "i/o timeout",
+    "context deadline exceeded",
 ];
 
 /// Whether a container that ended with this code and these last words refused its configuration, rather than crashed.
@@ -172,6 +179,8 @@ mod tests {
                 "Could not create App: getting storage configuration: could not create new storage from os fs (root directory `/x` does not exist)",
             ),
             json("Could not listen on TCP port \\\":3000\\\": listen tcp :3000: bind: address already in use"),
+            json("Could not create App: adding proxy routes: dial tcp 10.0.0.9:6379: connect: connection refused"),
+            json("Could not create App: adding proxy routes: dial tcp: lookup redis.build.svc: no such host"),
             json("Could not shut down server: context deadline exceeded"),
             json("Could not create App: quoted by a request")
                 + "\n"

@@ -104,14 +104,21 @@ async fn private_stays_private(stage: &Stage) -> Result<()> {
 /// of their own.
 pub(super) struct Origin {
     namespace: String,
+    /// The zip of this one takes long.
+    slow: Option<Module>,
 }
 
 impl Origin {
     /// Starts it in a namespace, which is made.
     pub(super) async fn start(stage: &Stage, namespace: &str) -> Result<Self> {
+        Self::start_with(stage, namespace, None).await
+    }
+
+    /// The same, and it gives out the zip of one module with two kilobytes a second.
+    pub(super) async fn start_with(stage: &Stage, namespace: &str, slow: Option<Module>) -> Result<Self> {
         stage.cluster.import(&image::archive(Image::Origin, &stage.progress)?).await?;
         stage.cluster.namespace(namespace).await?;
-        let origin = Self { namespace: namespace.to_owned() };
+        let origin = Self { namespace: namespace.to_owned(), slow };
         for object in origin.objects()? {
             operator::apply(&stage.client, &serde_json::from_value(object)?).await?;
         }
@@ -131,7 +138,14 @@ impl Origin {
     fn objects(&self) -> Result<Vec<Value>> {
         let issued = rcgen::generate_simple_self_signed([self.host()]).context("cannot make a certificate")?;
         let listen = "8443 ssl;\n        ssl_certificate /tls/tls.crt;\n        ssl_certificate_key /tls/tls.key";
-        let conf = server::nginx_conf(listen, "/srv/origin", "/tmp", "/dev/stdout");
+        let mut conf = server::nginx_conf(listen, "/srv/origin", "/tmp", "/dev/stdout");
+        if let Some(module) = self.slow {
+            let (path, version) = module.escaped();
+            let place = "        location ~ \\.zip$ {";
+            ensure!(conf.contains(place), "the configuration of the origin has no place for a slow module");
+            let slow = format!("        location = /{path}/@v/{version}.zip {{ limit_rate 2k; }}\n{place}");
+            conf = conf.replace(place, &slow);
+        }
         let labels = json!({"app": ORIGIN});
         let object = |api_version: &str, kind: &str, name: &str, rest: Value| {
             let mut object = json!({

@@ -1,18 +1,18 @@
 //! Fleets of several proxies on one storage, with each lock between them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{
     Api,
-    api::{ListParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 
 use super::super::{
-    Stage, Telling,
+    Stage, Telling, condition,
     download::Origin,
     serving::{PATIENT, ask, service_address},
 };
@@ -26,6 +26,8 @@ use crate::{
 const FLEET: &str = "corp";
 /// Builds that ask for the same module at once.
 const CLIENTS: usize = 50;
+/// A go command waits without an end. Who waits for a lock of Redis asks for it once a second.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Two proxies share a bucket; fifty clients ask for a module that neither has. Every change of the lock ends the old
 /// proxies before the new ones start.
@@ -33,7 +35,7 @@ pub fn one_fetch_with_each_lock(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let before = Before::of(&stage.cluster);
         let namespace = "story-locks";
-        let parts = Parts::start(stage, namespace).await?;
+        let parts = Parts::start(stage, namespace, None).await?;
         let locks = [
             (
                 "redis",
@@ -58,8 +60,12 @@ pub fn one_fetch_with_each_lock(stage: &Stage) -> Telling<'_> {
         ];
         for (index, (name, lock)) in locks.into_iter().enumerate() {
             parts.apply(stage, &lock).await?;
+            let began = Instant::now();
             let fetches = parts.ask_cold(stage, Module::new(index + 10, 0)).await.context(name)?;
-            stage.progress.note(format!("  {name}: {CLIENTS} clients, {fetches} fetches"));
+            let slowest = began.elapsed().as_secs_f64();
+            stage
+                .progress
+                .note(format!("  {name}: {CLIENTS} clients, {fetches} fetches, all served after {slowest:.1} s"));
             ensure!(fetches == 1 || name == "no lock", "with {name}, {fetches} fetches reached the origin");
             ensure!(fetches <= 2, "two proxies fetched {fetches} times");
         }
@@ -68,27 +74,40 @@ pub fn one_fetch_with_each_lock(stage: &Stage) -> Telling<'_> {
     })
 }
 
-/// Redis is killed: hits go on, a miss fails, and after its return misses work again without anybody's help.
+/// Redis is killed in the middle of a fetch: what was fetched is stored, hits go on, a miss fails, a proxy that starts meanwhile
+/// ends and the status says why; and after Redis' return all of it works again without anybody's help.
 pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let before = Before::of(&stage.cluster);
         let namespace = "story-lost-lock";
-        let parts = Parts::start(stage, namespace).await?;
-        let lock = json!({"redis": {"address": parts.redis.endpoint(), "tls": "Disabled", "credentialsSecretRef": {"name": "redis"}}});
+        let (known, slow, unknown) = (Module::new(20, 0), Module::new(24, 0), Module::new(21, 0));
+        let parts = Parts::start(stage, namespace, Some(slow)).await?;
+        let lock = json!({"redis": {
+            "address": parts.redis.endpoint(), "tls": "Disabled", "credentialsSecretRef": {"name": "redis"},
+        }});
         parts.apply(stage, &lock).await?;
-        let (known, unknown) = (Module::new(20, 0), Module::new(21, 0));
         let address = service_address(stage, namespace).await?;
         ensure!(ask(&address, &zip(known), PATIENT).await?.0 == 200, "the first fetch failed");
-        parts.redis.server.kill().await?;
+
+        let path = zip(slow);
+        let (during, killed) = tokio::join!(ask(&address, &path, PATIENCE), parts.kill_redis_while_it_locks(slow));
+        killed?;
+        stage.progress.note(format!("  a fetch whose lock was lost is answered with {}", during?.0));
+        let (status, _) = ask(&address, &path, PATIENT).await?;
+        ensure!(status == 200, "what was fetched while Redis was lost is answered with {status}");
         let (status, _) = ask(&address, &zip(known), PATIENT).await?;
         ensure!(status == 200, "without Redis, what is stored is answered with {status}");
-        let (status, _) = ask(&address, &zip(unknown), PATIENT).await?;
+        let (status, _) = ask(&address, &zip(unknown), PATIENCE).await?;
         ensure!(status >= 500, "without Redis, a miss is answered with {status}");
+
+        parts.a_start_without_redis_is_told_of(stage).await?;
+        ensure!(ask(&address, &zip(known), PATIENT).await?.0 == 200, "the proxy that is left does not serve");
         parts.redis.server.start_again().await?;
         until("misses work again", Duration::from_secs(60), || async {
-            Ok((ask(&address, &zip(unknown), PATIENT).await?.0 == 200).then_some(()))
+            Ok((ask(&address, &zip(unknown), PATIENCE).await?.0 == 200).then_some(()))
         })
         .await?;
+        stage.wait_settled(namespace, FLEET).await?;
         parts.close(stage).await?;
         before.expect_only(&stage.cluster)
     })
@@ -105,11 +124,11 @@ struct Parts {
 }
 
 impl Parts {
-    async fn start(stage: &Stage, namespace: &'static str) -> Result<Self> {
+    async fn start(stage: &Stage, namespace: &'static str, slow: Option<Module>) -> Result<Self> {
         let cluster = &stage.cluster;
         let parts = Self {
             namespace,
-            origin: Origin::start(stage, namespace).await?,
+            origin: Origin::start_with(stage, namespace, slow).await?,
             bucket: bucket::start(cluster).await?,
             redis: redis::start(cluster).await?,
             sentinel: sentinel::start(cluster).await?,
@@ -167,7 +186,7 @@ impl Parts {
     async fn ask_cold(&self, stage: &Stage, module: Module) -> Result<usize> {
         let address = service_address(stage, self.namespace).await?;
         let path = zip(module);
-        let answers = join_all((0..CLIENTS).map(|_| ask(&address, &path, PATIENT))).await;
+        let answers = join_all((0..CLIENTS).map(|_| ask(&address, &path, PATIENCE))).await;
         let mut bodies = std::collections::BTreeSet::new();
         for answer in answers {
             let (status, body) = answer?;
@@ -176,7 +195,38 @@ impl Parts {
         }
         ensure!(bodies.len() == 1, "clients got {} different answers", bodies.len());
         let asked = self.origin.requests(stage).await?;
-        Ok(asked.iter().filter(|request| request.status == 200 && request.path == path).count())
+        // A go command escapes the mark of a capital letter.
+        let is_it = |asked: &str| asked.replace("%21", "!") == path;
+        Ok(asked.iter().filter(|request| request.status == 200 && is_it(&request.path)).count())
+    }
+
+    /// Waits until a proxy holds the lock of a module, and kills Redis then.
+    async fn kill_redis_while_it_locks(&self, module: Module) -> Result<()> {
+        let login = Some((self.redis.user.as_str(), self.redis.user_password.as_str()));
+        let held = format!("EXISTS {}@{}", module.path(), module.version());
+        until("a proxy holds the lock", Duration::from_secs(20), || async {
+            Ok((self.redis.commands(login, false, &held).await?.lines().last() == Some("1")).then_some(()))
+        })
+        .await?;
+        self.redis.server.kill().await
+    }
+
+    /// Deletes one of the proxies and waits for what the status says of its successor.
+    async fn a_start_without_redis_is_told_of(&self, stage: &Stage) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), self.namespace);
+        let found = pods.list(&ListParams::default().labels("goproxy.rs/fleet=corp")).await?.items;
+        let name = found.first().and_then(|pod| pod.metadata.name.as_deref()).context("the fleet has no pod")?;
+        pods.delete(name, &DeleteParams::default()).await?;
+        let stalled = |fleet: &goproxy_operator::api::go_proxy::GoProxy| {
+            condition(fleet, "Stalled").is_some_and(|stalled| stalled.status == "True" && stalled.reason == "CrashLoop")
+        };
+        let what = "the status says why a proxy does not start";
+        let fleet = stage.wait_fleet(self.namespace, FLEET, what, Duration::from_mins(2), stalled).await?;
+        let told = condition(&fleet, "Stalled").context("the condition just seen is gone")?;
+        ensure!(told.message.contains("connection refused"), "of a lost Redis it is told: {}", told.message);
+        ensure!(!told.message.contains(&self.redis.password), "the password is told");
+        stage.progress.note(format!("  a start without Redis: {}", told.message));
+        Ok(())
     }
 
     async fn close(self, stage: &Stage) -> Result<()> {
