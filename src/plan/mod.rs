@@ -8,6 +8,7 @@ pub mod health;
 #[cfg(test)]
 mod model;
 pub mod object;
+mod overlap;
 pub mod report;
 pub mod revision;
 pub mod rollout;
@@ -27,7 +28,7 @@ use assemble::deployment_of;
 use object::{Fingerprint, Kind, Object};
 use report::{Report, Verdict, report};
 use revision::Revision;
-use rollout::{Decision, Overlap, World};
+use rollout::{Decision, World};
 use validate::{Settings, validate};
 
 /// Name of the only region of a fleet that names none.
@@ -63,7 +64,7 @@ pub fn plan(observed: &Observed) -> Plan {
         wanted: &wanted.name,
         stable,
         moved_at,
-        overlap: overlap(observed, stable, &stored, &wanted.stored),
+        overlap: overlap::overlap(observed, stable, &stored, &wanted.stored),
         must_wait_for_slot,
         replicas: valid.replicas,
         scale_down_delay: valid.scale_down_delay,
@@ -143,31 +144,6 @@ fn contract_change(
 /// Whether pods are asked of a revision's Deployment.
 fn has_pods(children: &Children, name: &str) -> bool {
     deployment_of(children, name).is_some_and(|view| view.replicas > 0)
-}
-
-/// Whether everything that runs, or that clients get, may run beside the wanted revision. Revisions that lock differently do
-/// not keep each other out; and one whose text is lost counts as a writer wherever there is something to write to.
-fn overlap(
-    observed: &Observed,
-    stable: Option<&str>,
-    stored: &BTreeMap<String, Arc<StoredRevision>>,
-    wanted: &StoredRevision,
-) -> Overlap {
-    if !wanted.may_overlap {
-        return Overlap::OneWriter;
-    }
-    let running = deployments(&observed.children).into_iter().filter(|(_, view)| view.replicas > 0 || view.current > 0);
-    let in_use =
-        running.map(|(name, _)| name).chain(observed.pods.iter().map(|pod| pod.revision.as_str())).chain(stable);
-    let volume = observed.children.keys().any(|(kind, _)| *kind == Kind::PersistentVolumeClaim);
-    let harmless = !volume && wanted.agreement.is_none();
-    let with = |name| match stored.get(name) {
-        None if harmless => Overlap::Allowed,
-        Some(other) if other.may_overlap && other.agreement == wanted.agreement => Overlap::Allowed,
-        Some(other) if other.may_overlap => Overlap::OtherLock,
-        None | Some(_) => Overlap::OneWriter,
-    };
-    in_use.map(with).max().unwrap_or(Overlap::Allowed)
 }
 
 fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
@@ -628,7 +604,7 @@ mod tests {
             let children: Children = old.clone().into_iter().chain([leading_to(&first)]).collect();
             let change = plan(&asking(&spec, children.clone()));
             assert_eq!((replicas(&change, &first), replicas(&change, &second)), (Some(0), Some(0)), "{spec}");
-            assert_eq!(change.report.overlap, Overlap::OtherLock, "{spec}");
+            assert_eq!(change.report.overlap, rollout::Overlap::OtherLock, "{spec}");
             assert_eq!(change.report.rollout.unwrap().phase, crate::api::status::RolloutPhase::Stopping);
 
             let stopped = running(&redis(), 0).1.into_iter().chain([leading_to(&first)]);
@@ -678,7 +654,7 @@ mod tests {
         let (second, _) = running(&more, 0);
         let change = plan(&asking(&more, old.into_iter().chain([leading_to(&first)]).collect()));
         assert_eq!(replicas(&change, &second), Some(0), "nobody knows what it locks with");
-        assert_eq!(change.report.overlap, Overlap::OneWriter);
+        assert_eq!(change.report.overlap, rollout::Overlap::OneWriter);
     }
 
     #[test]
