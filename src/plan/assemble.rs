@@ -11,6 +11,7 @@ use super::{
         Kind, Object, Precondition, config_map, controller_revision, deployment, horizontal_pod_autoscaler,
         network_policy, persistent_volume_claim, pod_disruption_budget, service, service_account,
     },
+    overlap,
     revision::Revision,
     rollout::Decision,
     validate::{ValidFleet, ValidStorage},
@@ -55,7 +56,8 @@ pub fn objects(
         objects.push(config_map::build(fleet, name, stored));
         let replicas = decision.scale.get(name).copied().unwrap_or(0);
         let object = deployment::build(fleet, name, stored, replicas);
-        objects.push(object.only_if(deployment_fence(children, name, replicas, decision)));
+        let beside = (!decision.alone).then(|| overlap::beside(kept, name, stored)).flatten();
+        objects.push(object.only_if(deployment_fence(children, name, replicas, decision, beside)));
     }
     objects.extend(service_account::build(fleet));
     objects.push(network_policy::build(fleet));
@@ -68,13 +70,22 @@ pub fn objects(
     objects
 }
 
-/// Scaling to 0 and starting on a volume are transitions; any other write of a Deployment may be repeated freely.
-fn deployment_fence(children: &Children, name: &str, replicas: i32, decision: &Decision) -> Precondition {
+/// Scaling to 0 and starting on storage that others can write to are transitions; any other write of a Deployment may be
+/// repeated freely. `beside`: the only revisions that this one may run with, where it is not free to run with any.
+fn deployment_fence(
+    children: &Children,
+    name: &str,
+    replicas: i32,
+    decision: &Decision,
+    beside: Option<Vec<String>>,
+) -> Precondition {
     let child = children.get(&(Kind::Deployment, name.to_owned()));
     let running = deployment_of(children, name).map_or(0, |view| view.replicas);
-    if decision.alone && replicas > 0 {
+    let starts_beside = running == 0 && beside.is_some();
+    if replicas > 0 && (decision.alone || starts_beside) {
         let resource_version = child.map(|child| child.resource_version.clone());
-        return Precondition::NoPodsOutside { revision: name.to_owned(), resource_version };
+        let beside = beside.unwrap_or_default();
+        return Precondition::NoPodsOutside { revision: name.to_owned(), beside, resource_version };
     }
     match child {
         Some(child) if replicas == 0 && running > 0 => unchanged(child),

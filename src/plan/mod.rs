@@ -629,6 +629,10 @@ mod tests {
         let (second, _) = running(&more, 0);
         let change = plan(&asking(&more, old.into_iter().chain([leading_to(&first)]).collect()));
         assert_eq!((replicas(&change, &first), replicas(&change, &second)), (Some(2), Some(2)));
+        let start = change.targets[0].objects.iter().find(|one| one.kind == Kind::Deployment && one.name == second);
+        let only =
+            object::Precondition::NoPodsOutside { revision: second, beside: vec![first], resource_version: None };
+        assert_eq!(start.unwrap().precondition, only, "what the cache does not know yet may lock in another way");
     }
 
     #[test]

@@ -22,9 +22,25 @@ pub fn overlap(
     let harmless = !volume && wanted.agreement.is_none();
     let with = |name: &str| match stored.get(name) {
         None if harmless => Overlap::Allowed,
-        Some(other) if other.may_overlap && other.agreement == wanted.agreement => Overlap::Allowed,
+        Some(other) if agree(other, wanted) => Overlap::Allowed,
         Some(other) if other.may_overlap => Overlap::OtherLock,
         None | Some(_) => Overlap::OneWriter,
     };
     in_use.map(with).max().unwrap_or(Overlap::Allowed)
+}
+
+fn agree(one: &StoredRevision, other: &StoredRevision) -> bool {
+    one.may_overlap && other.may_overlap && one.agreement == other.agreement
+}
+
+/// The revisions that this one may run beside, where it shares storage: what was seen of the others may be old, so at its start
+/// all that is not among these is asked for. `None` where it shares nothing.
+pub fn beside(
+    kept: &BTreeMap<String, Arc<StoredRevision>>,
+    name: &str,
+    stored: &StoredRevision,
+) -> Option<Vec<String>> {
+    stored.agreement.as_ref()?;
+    let others = kept.iter().filter(|(other, revision)| *other != name && agree(revision, stored));
+    Some(others.map(|(other, _)| other.clone()).collect())
 }

@@ -148,9 +148,10 @@ impl World {
                     return Ok(false);
                 }
             }
-            Precondition::NoPodsOutside { revision, resource_version } => {
+            Precondition::NoPodsOutside { revision, beside, resource_version } => {
                 let held = self.children.get(&key).map(|held| &held.resource_version);
-                if resource_version.as_ref() != held || self.pods.iter().any(|pod| pod.revision != *revision) {
+                let outside = |pod: &Pod| pod.revision != *revision && !beside.contains(&pod.revision);
+                if resource_version.as_ref() != held || self.pods.iter().any(outside) {
                     return Ok(false);
                 }
             }

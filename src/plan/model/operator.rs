@@ -185,7 +185,8 @@ impl Operator {
                 assert_eq!(*resource_version, version(id), "a fence is about the object itself");
                 Fence::Unchanged(true)
             }
-            Precondition::NoPodsOutside { revision, resource_version } => {
+            Precondition::NoPodsOutside { revision, beside, resource_version } => {
+                assert!(beside.is_empty(), "its two revisions share nothing");
                 assert_eq!(*revision, object.name, "what starts alone is what is written");
                 assert!(resource_version.as_ref().is_none_or(|held| *held == version(id)));
                 Fence::NoPodsOutside(resource_version.as_ref().map(|_| true))

@@ -202,11 +202,13 @@ pub enum Precondition {
         /// `metadata.resourceVersion` of the observed object.
         resource_version: String,
     },
-    /// No pod of the fleet exists outside this revision, asked of the API server itself just before the write: caches lag,
-    /// and two writers on one volume corrupt it.
+    /// No pod of the fleet exists outside these revisions, asked of the API server itself just before the write: caches
+    /// lag, and two writers that do not lock each other out corrupt what they share.
     NoPodsOutside {
         /// The revision that is to start.
         revision: String,
+        /// Others that it may run beside.
+        beside: Vec<String>,
         /// `metadata.resourceVersion` of its Deployment if there is one: it must still be the one that was planned on.
         resource_version: Option<String>,
     },
