@@ -74,6 +74,8 @@
 //!   object of the same name; a plain create would register an owner of fields that later applies cannot remove. An
 //!   apply that carries a resourceVersion creates an absent object and conflicts with an existing one. A test
 //!   holds the oldest and the newest supported server to that.
+//! * **Redis is asked over TLS unless the spec says otherwise.** Its password would cross the network in clear, and a fleet that
+//!   does not start because a server speaks no TLS says so at once; one that leaks says nothing.
 //! * **Fleet names cannot end in `-engine`, `-origin`, `-edge` or `-data`**, because those endings are names of other
 //!   fleets' objects: so two fleets never meet on a child's name.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
