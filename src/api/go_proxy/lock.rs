@@ -57,9 +57,10 @@ pub struct Lock {
     pub native: Option<NativeLock>,
 
     /// A Redis server, or several. Proxies that run serve what is stored while it is away, and what is not fails; a proxy that
-    /// starts meanwhile ends again, because the engine asks for Redis first. A lock lives as long as all fetches that one
-    /// proxy may have in its queue: with the default workers 11 times `engine.fetchTimeout`. If a proxy dies while it
-    /// fetches a version, the others get that version only after this time. Locks are named MODULE@VERSION in database 0:
+    /// starts meanwhile ends again, because the engine asks for Redis first. If a proxy dies while
+    /// it fetches a version, the others get that version once its lock ends: after `engine.fetchTimeout` and a minute on
+    /// object stores, and elsewhere, where two writers would damage it, after all fetches that a proxy may have in its queue,
+    /// with the default workers 11 times that. Locks are named MODULE@VERSION in database 0:
     /// fleets that share a Redis wait for each other's fetches, and give up if they are slow, so give each fleet its own.
     /// Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use crate::{
     engine::{
         config::protocol_workers,
         contract::{DATA_DIRECTORY, Timing},
+        coordination::{Together, together},
     },
     plan::validate::{AzureIdentity, RedisServers, ValidFleet, ValidLock, ValidRedis, ValidStorage},
 };
@@ -182,8 +183,9 @@ pub struct RedisSentinel<'a> {
 
 /// How long a lock is held, and how long others wait for it. The engine takes the lock first and a worker then, so
 /// its holder may have to wait for all fetches that its proxy has before this one; the lock is not renewed
-/// meanwhile, and the queue knows no deadline. With a shorter life, two proxies would store one module. The engine's own wait of
-/// 15 seconds would make every slow fetch fail for everybody else.
+/// meanwhile, and the queue knows no deadline. Where two proxies that store one module would damage it, the lock lives as
+/// long as that queue. Where they only do the same twice, it lives as long as one fetch, so that a version is not out of
+/// reach for hours when its proxy dies. The engine's own wait of 15 seconds would make every slow fetch fail for everybody else.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct LockTimes {
@@ -199,9 +201,14 @@ impl LockTimes {
         let workers = fleet.engine.fetch_workers.max(1);
         // Everybody whom the proxy serves at the same time may wait for a worker; and one fetch may be just under way.
         let turns = u64::from((protocol_workers(workers) / workers + 1).unsigned_abs());
-        let held = turns * Timing::of(fleet).stash_timeout + LOCK_MARGIN_SECONDS;
-        let wait = held.min(LONGEST_WAIT_SECONDS);
-        Self { timeout: wait, ttl: held, max_retries: wait }
+        let fetch = Timing::of(fleet).stash_timeout;
+        let queue = turns * fetch + LOCK_MARGIN_SECONDS;
+        let ttl = match together(&fleet.storage, &ValidLock::InProcess) {
+            Together::Apart | Together::Safe | Together::Wasteful => fetch + LOCK_MARGIN_SECONDS,
+            Together::Damaging => queue,
+        };
+        let wait = queue.min(LONGEST_WAIT_SECONDS);
+        Self { timeout: wait, ttl, max_retries: wait }
     }
 }
 
@@ -264,10 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_outlives_the_queue_behind_it_and_nobody_waits_longer_than_the_engine() {
+    fn a_lock_outlives_what_it_must_and_nobody_waits_longer_than_the_engine() {
+        let shared_disk = fixture::places().into_iter().find(|(name, _)| *name == "shared-disk").unwrap().1;
         for workers in [1, 4, 5, 7, 10, 40, 100] {
             for minutes in [1, 10, 15] {
                 let mut fleet = fixture::smallest();
+                fleet.storage = shared_disk.clone();
                 fleet.engine.fetch_workers = workers;
                 fleet.engine.fetch_timeout = Duration::from_mins(minutes);
                 let LockTimes { timeout, ttl, max_retries } = LockTimes::of(&fleet);
@@ -277,6 +286,8 @@ mod tests {
                 assert!(ttl > queue * fetch, "{workers} workers, {minutes} minutes: {ttl} s");
                 assert!(timeout < 900 && timeout >= fetch.min(840), "{timeout} s");
                 assert_eq!(max_retries, timeout, "one try a second");
+                fleet.storage = fixture::bucket();
+                assert_eq!(LockTimes::of(&fleet).ttl, fetch + 60, "a second fetch of it damages nothing");
             }
         }
     }
