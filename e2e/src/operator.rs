@@ -64,9 +64,14 @@ pub async fn helm_test(cluster: &Cluster, repo: &Path) -> Result<String> {
 
 /// Runs helm against a cluster, as an administrator.
 pub async fn helm(cluster: &Cluster, repo: &Path, arguments: &[&str]) -> Result<String> {
+    let mut command = helm_command(&cluster.directory().join("helm"));
+    command.current_dir(repo).env("KUBECONFIG", cluster.kubeconfig()).args(arguments);
+    finish(command, "helm", "").await
+}
+
+/// Helm with all its caches in a directory: neither it nor the client in it may leave anything in the home directory.
+pub fn helm_command(caches: &Path) -> Command {
     let mut command = Command::new(tools::bin(Family::Helm, "helm"));
-    // Neither helm nor the client in it may leave anything in the home directory.
-    let caches = cluster.directory().join("helm");
     for (variable, place) in [
         ("KUBECACHEDIR", "kube"),
         ("HELM_CACHE_HOME", "cache"),
@@ -75,8 +80,7 @@ pub async fn helm(cluster: &Cluster, repo: &Path, arguments: &[&str]) -> Result<
     ] {
         command.env(variable, caches.join(place));
     }
-    command.current_dir(repo).env("KUBECONFIG", cluster.kubeconfig()).args(arguments);
-    finish(command, "helm", "").await
+    command
 }
 
 /// Runs kubectl against a cluster, as an administrator.

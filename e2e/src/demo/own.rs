@@ -21,6 +21,7 @@ use super::tour::Site;
 use super::{closing, or_interrupted, print, repo};
 use crate::cluster::until;
 use crate::image::{self, Image};
+use crate::operator;
 use crate::progress::Progress;
 use crate::tools::{self, Family};
 
@@ -97,7 +98,8 @@ impl Target {
     }
 
     async fn helm(&self, repo: &Path, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(tools::bin(Family::Helm, "helm"));
+        let caches = tempfile::tempdir().context("cannot make a directory for helm's caches")?;
+        let mut command = operator::helm_command(caches.path());
         command.current_dir(repo).env_remove("KUBECONFIG").args(["--kube-context", &self.context, "--kubeconfig"]);
         command.arg(&self.kubeconfig).args(arguments);
         output_of(command, "helm").await
