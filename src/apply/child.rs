@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{
     Applier, Fleet, Outcome,
-    refusal::{changed_back, deleted_again, is_immutable, naming, taken},
+    refusal::{changed_back, deleted_again, naming, taken},
     request::Setback,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     observe::is_ours,
     plan::{
         Prune,
-        object::{Kind, Object},
+        object::{Kind, Object, Precondition},
     },
 };
 
@@ -112,21 +112,20 @@ impl Applier {
         if !self.store.allow_change(key, object.kind, &object.name, Instant::now()) {
             return Err(Setback::Refused(changed_back(object)));
         }
-        match self.send(key, object, ("uid", uid), Some(version)).await {
-            // Made from a record that is lost since, by an operator that rendered it in other words. Nobody can change
-            // it, and pods that run have their copy.
-            Err(Setback::Refused(refused)) if is_immutable(object, &refused) => {
-                let source = Source::Children(object.kind);
-                self.writer.delete(source, &key.namespace, &object.name, uid, version).await?;
-                self.metrics.wrote(Written::Child(object.kind), WriteResult::Deleted);
-                tracing::warn!(
-                    name = object.name,
-                    "this ConfigMap differs and can never change: deleted, to be made anew"
-                );
-                Err(Setback::Conflict("it cannot be changed: deleted, to be made anew".to_owned()))
-            }
-            other => other,
+        if let Precondition::Replaces { uid, resource_version } = &object.precondition {
+            return self.clear(key, object, (uid, resource_version)).await;
         }
+        self.send(key, object, ("uid", uid), Some(version)).await
+    }
+
+    /// Deletes what can never become the object, which is made once that is gone.
+    async fn clear(&self, key: &FleetKey, object: &Object, (uid, version): (&str, &str)) -> Result<bool, Setback> {
+        let source = Source::Children(object.kind);
+        self.writer.delete(source, &key.namespace, &object.name, uid, version).await?;
+        self.metrics.wrote(Written::Child(object.kind), WriteResult::Deleted);
+        let (kind, name) = (object.kind.as_str(), &object.name);
+        tracing::warn!(kind, name, "this object differs and can never change: deleted, to be made anew");
+        Err(Setback::Conflict("it can never change: deleted, to be made anew".to_owned()))
     }
 
     /// Sends an object with a guard in its metadata. True: the API server took it.

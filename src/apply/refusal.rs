@@ -9,7 +9,7 @@ use crate::{
     },
     plan::{
         Obstacle,
-        object::{FLEET_LABEL, Kind, Object},
+        object::{FLEET_LABEL, Object},
     },
 };
 
@@ -42,11 +42,6 @@ pub(super) fn deleted_again() -> Obstacle {
                    clean-up job"
             .to_owned();
     Obstacle { reason: Reason::ObjectRefused, message }
-}
-
-/// Whether the API server refuses because the text of a ConfigMap can never change.
-pub(super) fn is_immutable(object: &Object, refused: &Obstacle) -> bool {
-    object.kind == Kind::ConfigMap && refused.message.contains("field is immutable when `immutable` is set")
 }
 
 /// An obstacle's message tells which object it is about.

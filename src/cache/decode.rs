@@ -29,6 +29,8 @@ pub struct Seen {
     pub live: Fingerprint,
     /// Whether our manager owns any field of it.
     pub managed: bool,
+    /// Digest of a ConfigMap's text, which is not kept itself.
+    text: Option<Fingerprint>,
     rest: Value,
 }
 
@@ -51,8 +53,8 @@ impl Seen {
             resource_version: text(&object, "/metadata/resourceVersion"),
             ..ObjectMeta::default()
         };
-        forget(&mut object);
-        Self { metadata, live, managed, rest: object }
+        let text = forget(&mut object);
+        Self { metadata, live, managed, text, rest: object }
     }
 
     /// `metadata.name`.
@@ -108,11 +110,10 @@ impl Seen {
                 }
             }
             Kind::PersistentVolumeClaim => Detail::Claim { phase: text(&self.rest, "/status/phase").map(Into::into) },
-            Kind::ServiceAccount
-            | Kind::NetworkPolicy
-            | Kind::ConfigMap
-            | Kind::PodDisruptionBudget
-            | Kind::HorizontalPodAutoscaler => Detail::None,
+            Kind::ConfigMap => self.text.map_or(Detail::None, |digest| Detail::Text { digest }),
+            Kind::ServiceAccount | Kind::NetworkPolicy | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => {
+                Detail::None
+            }
         }
     }
 
@@ -215,6 +216,11 @@ pub enum Detail {
         /// The moved-at annotation, if it parses.
         moved_at: Option<Timestamp>,
     },
+    /// The text of a ConfigMap, which can never change.
+    Text {
+        /// Its digest.
+        digest: Fingerprint,
+    },
     /// A claim's phase.
     Claim {
         /// `status.phase`.
@@ -298,11 +304,12 @@ impl ContainerStatus {
     }
 }
 
-/// Drops the bulk: what is left is read once more by kind and then dropped as well.
-fn forget(object: &mut Value) {
-    let Value::Object(members) = object else { return };
+/// Drops the bulk: what is left is read once more by kind and then dropped as well. Of a text that is dropped, its digest.
+fn forget(object: &mut Value) -> Option<Fingerprint> {
+    let Value::Object(members) = object else { return None };
+    let mut text = None;
     if !members.contains_key("revision") {
-        members.remove("data");
+        text = members.remove("data").map(|data| Fingerprint::of_content(&data));
         members.remove("binaryData");
     }
     if let Some(Value::Object(metadata)) = members.get_mut("metadata") {
@@ -311,6 +318,7 @@ fn forget(object: &mut Value) {
     if let Some(Value::Object(spec)) = members.get_mut("spec") {
         spec.retain(|key, _| matches!(key.as_str(), "replicas" | "selector"));
     }
+    text
 }
 
 fn text(object: &Value, path: &str) -> Option<String> {

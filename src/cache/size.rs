@@ -80,7 +80,7 @@ impl Bytes {
     fn add_child(&mut self, child: &Child) {
         self.children += child.name.len() + child.uid.len() + child.resource_version.len();
         match &child.detail {
-            Detail::None => {}
+            Detail::None | Detail::Text { .. } => {}
             Detail::Revision { data, .. } => self.revision_texts += shared(data),
             Detail::Deployment(view) => {
                 self.children += size_of::<DeploymentView>() + optional(view.replica_failure.as_ref());

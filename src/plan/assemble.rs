@@ -8,8 +8,9 @@ use std::{
 use super::{
     Child, Children, Detail, Observed, Prune, StoredRevision,
     object::{
-        Kind, Object, Precondition, config_map, controller_revision, deployment, horizontal_pod_autoscaler,
-        network_policy, persistent_volume_claim, pod_disruption_budget, service, service_account,
+        Fingerprint, Kind, Object, Precondition, config_map, controller_revision, deployment,
+        horizontal_pod_autoscaler, network_policy, persistent_volume_claim, pod_disruption_budget, service,
+        service_account,
     },
     overlap,
     revision::Revision,
@@ -53,7 +54,9 @@ pub fn objects(
     let mut objects: Vec<Object> = Vec::with_capacity(6 + 3 * kept.len());
     for (name, stored) in kept {
         objects.push(controller_revision::build(fleet, name, stored));
-        objects.push(config_map::build(fleet, name, stored));
+        let object = config_map::build(fleet, name, stored);
+        let fence = text_fence(children, &object, stored);
+        objects.push(object.only_if(fence));
         let replicas = decision.scale.get(name).copied().unwrap_or(0);
         let object = deployment::build(fleet, name, stored, replicas);
         let beside = (!decision.alone).then(|| overlap::beside(kept, name, stored)).flatten();
@@ -89,6 +92,19 @@ fn deployment_fence(
     }
     match child {
         Some(child) if replicas == 0 && running > 0 => unchanged(child),
+        _ => Precondition::None,
+    }
+}
+
+/// A text that was made from a record which is lost since, in the words of another operator, can never take ours. Pods that
+/// run have their copy of it.
+fn text_fence(children: &Children, object: &Object, stored: &StoredRevision) -> Precondition {
+    match children.get(&(Kind::ConfigMap, object.name.clone())) {
+        Some(Child { detail: Detail::Text { digest }, uid, resource_version, deleting: false, live, .. })
+            if *live != object.fingerprint && *digest != Fingerprint::of_content(&stored.config) =>
+        {
+            Precondition::Replaces { uid: uid.clone(), resource_version: resource_version.clone() }
+        }
         _ => Precondition::None,
     }
 }

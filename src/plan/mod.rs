@@ -151,7 +151,11 @@ fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
         .iter()
         .filter_map(|((_, name), child)| match &child.detail {
             Detail::Deployment(view) => Some((name.as_str(), view)),
-            Detail::None | Detail::Revision(_) | Detail::Service { .. } | Detail::Claim { .. } => None,
+            Detail::None
+            | Detail::Revision(_)
+            | Detail::Service { .. }
+            | Detail::Text { .. }
+            | Detail::Claim { .. } => None,
         })
         .collect()
 }
@@ -229,6 +233,11 @@ pub enum Detail {
         revision: Option<String>,
         /// The moved-at annotation, if it parses.
         moved_at: Option<Timestamp>,
+    },
+    /// The text of a ConfigMap, which can never change.
+    Text {
+        /// Its digest.
+        digest: Fingerprint,
     },
     /// A claim's phase, such as `Bound`.
     Claim {
@@ -482,6 +491,24 @@ mod tests {
         let target = &plan.targets[0];
         let written = target.objects.iter().filter(|one| one.name == name).map(|one| ("write", one.kind));
         written.chain(target.prune.iter().filter(|one| one.name == name).map(|one| ("prune", one.kind))).collect()
+    }
+
+    #[test]
+    fn only_a_text_that_differs_is_replaced() {
+        let planned = plan(&observed(3, Children::new()));
+        let text =
+            |plan: &Plan| plan.targets[0].objects.iter().find(|object| object.kind == Kind::ConfigMap).unwrap().clone();
+        let ours = text(&planned);
+        let digest = |files: &Value| Detail::Text { digest: Fingerprint::of_content(files) };
+        let held = |detail, live| {
+            let one = Child { uid: "c".to_owned(), resource_version: "7".to_owned(), live, ..child(detail) };
+            text(&plan(&observed(3, Children::from([((Kind::ConfigMap, ours.name.clone()), one)])))).precondition
+        };
+        let other = Fingerprint::of(&json!({}));
+        let replaces = object::Precondition::Replaces { uid: "c".to_owned(), resource_version: "7".to_owned() };
+        assert_eq!(held(digest(&json!({ "config.toml": "# in other words" })), other), replaces);
+        assert_eq!(held(digest(&ours.body["data"]), other), object::Precondition::None, "only its labels differ");
+        assert_eq!(held(digest(&ours.body["data"]), ours.fingerprint), object::Precondition::None);
     }
 
     #[test]

@@ -148,6 +148,13 @@ impl World {
                     return Ok(false);
                 }
             }
+            Precondition::Replaces { resource_version, .. } => {
+                if self.children.get(&key).is_some_and(|held| held.resource_version == *resource_version) {
+                    self.children.remove(&key);
+                    self.known.remove(&key);
+                }
+                return Ok(false);
+            }
             Precondition::NoPodsOutside { revision, beside, resource_version } => {
                 let held = self.children.get(&key).map(|held| &held.resource_version);
                 let outside = |pod: &Pod| pod.revision != *revision && !beside.contains(&pod.revision);

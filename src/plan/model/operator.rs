@@ -181,6 +181,7 @@ impl Operator {
         };
         let fence = match &object.precondition {
             Precondition::None => Fence::None,
+            Precondition::Replaces { .. } => panic!("no text is among what is asked about"),
             Precondition::Unchanged { resource_version } => {
                 assert_eq!(*resource_version, version(id), "a fence is about the object itself");
                 Fence::Unchanged(true)

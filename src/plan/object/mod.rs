@@ -202,6 +202,13 @@ pub enum Precondition {
         /// `metadata.resourceVersion` of the observed object.
         resource_version: String,
     },
+    /// What is there can never become this: exactly that is deleted first.
+    Replaces {
+        /// `metadata.uid` of the observed object.
+        uid: String,
+        /// `metadata.resourceVersion` of it.
+        resource_version: String,
+    },
     /// No pod of the fleet exists outside these revisions, asked of the API server itself just before the write: caches
     /// lag, and two writers that do not lock each other out corrupt what they share.
     NoPodsOutside {
@@ -218,7 +225,7 @@ impl Precondition {
     /// The version that the live object must still have.
     pub fn resource_version(&self) -> Option<&str> {
         match self {
-            Self::None => None,
+            Self::None | Self::Replaces { .. } => None,
             Self::Unchanged { resource_version } => Some(resource_version),
             Self::NoPodsOutside { resource_version, .. } => resource_version.as_deref(),
         }
