@@ -296,6 +296,31 @@ pub static ORIGIN_NAME: Form = Form::matching(
     "'%s' is no valid name: use lower-case letters, digits and dashes, with a letter or digit at both ends",
 );
 
+/// A name or an IPv4 address. A host whose last part begins with a digit is an address in some programs' eyes, so only the
+/// four-number form may do that.
+macro_rules! host {
+    () => {
+        r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?|((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+    };
+}
+
+/// A port of 1 to 65535.
+macro_rules! port {
+    () => {
+        r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+    };
+}
+
+/// Hosts that lead back to the pod or to services of the node.
+macro_rules! local_host {
+    () => {
+        r"(([^/:]*\.)?localhost|127\.[0-9.]+|0\.[0-9.]+|169\.254\.[0-9.]+|2(2[4-9]|[3-5][0-9])\.[0-9.]+)"
+    };
+}
+
+/// Why such a host is refused.
+const LEADS_HOME: &str = "'%s' leads to the proxy's own pod or to services of its node: name a host other than localhost or a loopback, link-local, multicast or unspecified address";
+
 /// How an address begins.
 pub static ORIGIN_SCHEME: Form =
     Form::matching(r"^https?://", "'%s' does not begin with http:// or https://: the engine speaks nothing else");
@@ -306,18 +331,20 @@ pub static ORIGIN_USER: Form = Form::free_of(
     "'%s' holds a login, which everyone who may read this object would see: leave it out",
 );
 
-/// An address that GOPROXY can hold and no two programs read differently. A host whose last part begins with a digit is
-/// an address in some programs' eyes, so only the four-number form may do that.
+/// An address that GOPROXY can hold and no two programs read differently.
 pub static ORIGIN_ADDRESS: Form = Form::matching(
-    r"^([a-z]+:)?//([^/]*@)?(([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?|((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])|\[[0-9a-f:]+\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9_~+-][A-Za-z0-9._~+-]*)*$",
+    concat!(
+        r"^([a-z]+:)?//([^/]*@)?(",
+        host!(),
+        r"|\[[0-9a-f:]+\])(:",
+        port!(),
+        r")?(/[A-Za-z0-9_~+-][A-Za-z0-9._~+-]*)*$"
+    ),
     "'%s' is not an address like https://mirror.example.com:8443/go: give a lower-case host (an international one in its xn-- form) or an IP address of four numbers, a port of 1 to 65535 if needed, and a path of letters, digits and . _ ~ + - without a slash at its end",
 );
 
 /// Hosts that lead back to the pod or to services of the node.
-pub static ORIGIN_HOST: Form = Form::free_of(
-    r"^[a-z]*:?//([^/]*@)?(([^/:]*\.)?localhost|127\.[0-9.]+|0\.[0-9.]+|169\.254\.[0-9.]+|2(2[4-9]|[3-5][0-9])\.[0-9.]+)(:|/|$)",
-    "'%s' leads to the proxy's own pod or to services of its node: name a host other than localhost or a loopback, link-local, multicast or unspecified address",
-);
+pub static ORIGIN_HOST: Form = Form::free_of(concat!(r"^[a-z]*:?//([^/]*@)?", local_host!(), "(:|/|$)"), LEADS_HOME);
 
 /// The only way to a checksum database.
 pub static HTTPS: Form = Form::matching(
@@ -379,15 +406,12 @@ pub static REDIS_USER: Form =
 
 /// Where a server listens that has no URL.
 pub static HOST_PORT: Form = Form::matching(
-    r"^(([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?|((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
+    concat!("^(", host!(), "):", port!(), "$"),
     "'%s' is not an address like host.example.com:1234: give a lower-case host or an IP address of four numbers, and a port of 1 to 65535, without a scheme",
 );
 
 /// Servers that would have to run in the pod or on its node.
-pub static HOST_PORT_LOCAL: Form = Form::free_of(
-    r"^(([^:]*\.)?localhost|127\.[0-9.]+|0\.[0-9.]+|169\.254\.[0-9.]+|2(2[4-9]|[3-5][0-9])\.[0-9.]+):",
-    "'%s' leads to the proxy's own pod or to services of its node: name a host other than localhost or a loopback, link-local, multicast or unspecified address",
-);
+pub static HOST_PORT_LOCAL: Form = Form::free_of(concat!("^", local_host!(), ":"), LEADS_HOME);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LocalReference, ipv6_rule};
+use super::{LocalReference, upstream::http_address};
 use crate::api::rule;
 
 /// Why an identity that is neither or both is refused.
@@ -29,14 +29,7 @@ pub struct S3Storage {
     /// Address of the store. Default: that of AWS for the region. Keys are never sent to it, only signatures; objects are, so
     /// choose https outside a trusted network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 512))]
-    #[x_kube(
-        validation = rule::ORIGIN_SCHEME.rule(),
-        validation = rule::ORIGIN_USER.rule(),
-        validation = rule::ORIGIN_ADDRESS.rule(),
-        validation = rule::ORIGIN_HOST.rule(),
-        validation = ipv6_rule()
-    )]
+    #[schemars(schema_with = "http_address")]
     pub endpoint: Option<String>,
 
     /// Where the bucket's name stands in an address: Path or VirtualHosted. Default: Path with `endpoint`, else VirtualHosted.
@@ -196,13 +189,6 @@ pub enum Tls {
 pub struct ExternalStorage {
     /// Address of the service. Required. It must answer a question for the versions of an unknown module with 200 and
     /// nothing: the engine asks that to know whether its storage works.
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(
-        validation = rule::ORIGIN_SCHEME.rule(),
-        validation = rule::ORIGIN_USER.rule(),
-        validation = rule::ORIGIN_ADDRESS.rule(),
-        validation = rule::ORIGIN_HOST.rule(),
-        validation = ipv6_rule()
-    )]
+    #[schemars(schema_with = "http_address")]
     pub url: String,
 }

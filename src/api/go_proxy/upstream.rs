@@ -63,14 +63,7 @@ pub struct UpstreamProxy {
     pub name: String,
 
     /// Address of the proxy: http or https, host, optional port and path. No user or password in it. Required.
-    #[schemars(length(min = 1, max = 512))]
-    #[x_kube(
-        validation = rule::ORIGIN_SCHEME.rule(),
-        validation = rule::ORIGIN_USER.rule(),
-        validation = rule::ORIGIN_ADDRESS.rule(),
-        validation = rule::ORIGIN_HOST.rule(),
-        validation = ipv6_rule()
-    )]
+    #[schemars(schema_with = "http_address")]
     pub url: String,
 
     /// When the next entry is asked: NotFound or AnyError. Default: NotFound. NotFound moves on only where this proxy says that
@@ -84,8 +77,29 @@ pub struct UpstreamProxy {
 /// Why an IPv6 address is refused.
 pub const BAD_IPV6: &str = "'%s' holds no usable IPv6 address: use one that is not loopback, link-local, multicast, unspecified or an IPv4 address in disguise";
 
+/// An address that is asked over http or https.
+pub(super) fn http_address(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    address(&rule::ORIGIN_SCHEME)
+}
+
+/// An address that is asked over https alone.
+fn https_address(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    address(&rule::HTTPS)
+}
+
+fn address(scheme: &rule::Form) -> schemars::Schema {
+    let forms = [scheme, &rule::ORIGIN_USER, &rule::ORIGIN_ADDRESS, &rule::ORIGIN_HOST];
+    let rules: Vec<_> = forms.map(rule::Form::rule).into_iter().chain([ipv6_rule()]).collect();
+    schemars::json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 512,
+        "x-kubernetes-validations": rules,
+    })
+}
+
 /// An IPv6 address has too many spellings for a pattern.
-pub(super) fn ipv6_rule() -> kube::core::Rule {
+fn ipv6_rule() -> kube::core::Rule {
     let address = "self.split('/', 4)[2].split(']')[0].replace('[', '')";
     kube::core::Rule::new(format!(
         "!self.matches(r'^[a-z]+://\\[') || (isIP({address}) && [ip({address})].all(a, a.isGlobalUnicast()))"
@@ -153,14 +167,7 @@ pub struct ChecksumDatabase {
 
     /// Address at which the database, or a mirror of it, answers. Default: https:// and the name. Only https: the engine refuses others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 512))]
-    #[x_kube(
-        validation = rule::HTTPS.rule(),
-        validation = rule::ORIGIN_USER.rule(),
-        validation = rule::ORIGIN_ADDRESS.rule(),
-        validation = rule::ORIGIN_HOST.rule(),
-        validation = ipv6_rule()
-    )]
+    #[schemars(schema_with = "https_address")]
     pub url: Option<String>,
 
     /// Public key of a database of your own, NAME+HASH+KEY as its operator published it. Default: the go command knows the keys of
