@@ -254,10 +254,8 @@ impl<S: Server> Interposer<S> {
 
     /// Waits until an outage that began is over.
     pub async fn recovered(&self) {
-        let until = self.lock().outage_until;
-        if let Some(until) = until {
-            tokio::time::sleep_until(until).await;
-        }
+        let until = self.lock().outage_until.unwrap_or_else(Instant::now);
+        tokio::time::sleep_until(until).await;
     }
 
     /// A connection for a new operator; those of earlier ones lead nowhere from now on.
