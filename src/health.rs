@@ -21,7 +21,7 @@ const TROUBLE_LASTS: Duration = Duration::from_secs(75);
 pub struct Health {
     watches: Mutex<BTreeMap<Watch, Progress>>,
     changed: Notify,
-    /// How often all watches were asked to list anew.
+    /// How often all watches were asked to list. They wait for the first time.
     round: watch::Sender<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Health {
         Self { watches, changed: Notify::new(), round: watch::Sender::new(0) }
     }
 
-    /// Asks every watch to list anew: what they brought until now may be older than what another process did last.
+    /// Asks every watch to list, anew if it did: what they brought until now may be older than what another process did last.
     pub fn list_anew(&self) {
         self.round.send_modify(|round| *round += 1);
     }

@@ -43,14 +43,15 @@ pub struct Sinks {
 }
 
 impl Watch {
-    /// Runs until the process ends, from the start again whenever lists are asked for anew. Every error is waited out.
+    /// Runs until the process ends, from the start whenever lists are asked for. Every error is waited out.
     pub async fn run(self, client: Client, sinks: Sinks) {
         let mut rounds = sinks.health.rounds();
-        loop {
-            let round = *rounds.borrow_and_update();
+        let mut round = 0;
+        while let Ok(asked) = rounds.wait_for(|asked| *asked > round).await.map(|asked| *asked) {
+            round = asked;
             tokio::select! {
                 () = self.follow(client.clone(), &sinks, round) => return,
-                asked = rounds.changed() => if asked.is_err() { return },
+                _ = rounds.wait_for(|asked| *asked > round) => {}
             }
         }
     }

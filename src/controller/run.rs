@@ -1,7 +1,7 @@
 //! The process: what runs, in which order it starts and how it ends.
 //!
-//! Watches and pages start at once and never wait for leadership, so that a standby is warm. Work starts when this
-//! process leads and everything is listed. It ends in order: no new work, the work under way finishes, then the lease
+//! Pages start at once, and watches as soon as the lease was asked for: a process that leads lists once, and a standby is
+//! warm. Work starts when this process leads and everything was listed since. It ends in order: no new work, the work under way finishes, then the lease
 //! is given back. Anything else that ends ends the process.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -176,10 +176,14 @@ impl Process {
             RunError::Ended("a worker")
         };
         let Some(election) = election else {
+            self.health.list_anew();
             self.metrics.set_leader(true);
             return start.await;
         };
-        election.win().await;
+        if !election.wins_at_once().await {
+            self.health.list_anew();
+            election.win().await;
+        }
         tracing::info!("leading");
         // The last writes of the leader before may not have been told here yet.
         self.health.list_anew();

@@ -158,6 +158,11 @@ impl Election {
         self.leadership.clone()
     }
 
+    /// Asks once. True if we hold the lease now.
+    pub async fn wins_at_once(&mut self) -> bool {
+        matches!(self.step().await, Ok(Held::Ours))
+    }
+
     /// Waits until we hold the lease.
     pub async fn win(&mut self) {
         let period = self.candidate.timing.retry_period;

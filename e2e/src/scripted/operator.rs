@@ -87,6 +87,7 @@ async fn run(client: Client, clock: Clock, watches: Vec<Watch>, sinks: Sinks) {
     for watch in watches {
         tasks.spawn(watch.run(client.clone(), sinks.clone()));
     }
+    health.list_anew();
     health.all_listed().await;
     let writer = Writer { client, leadership: Leadership::always() };
     let applier = Applier { writer, store, metrics };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use nix::sys::signal::Signal;
@@ -13,6 +13,7 @@ use crate::{
     audit::AuditLog,
     cluster::until,
     operator::{HostOperator, NAMESPACE, RELEASE, binary},
+    page::Page,
 };
 
 /// Lease times short enough for a test, in the proportions of the defaults.
@@ -31,6 +32,20 @@ async fn wait_holder(stage: &Stage, wanted: &str) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
+/// Whoever leads from the start lists once, and who takes over lists anew, because what it holds may be older than what the
+/// last leader wrote.
+async fn lists_begun(port: u16, wanted: f64) -> Result<()> {
+    until(&format!("every list began {wanted} times"), SOON, || async {
+        let page = Page::get(port, "/metrics").await?;
+        let begun: Vec<_> = page.samples("watch_starts_total").collect();
+        if let Some((resource, count)) = begun.iter().find(|(_, count)| *count > wanted) {
+            bail!("{count} lists of {resource} began, not {wanted}");
+        }
+        Ok((!begun.is_empty() && begun.iter().all(|(_, count)| *count >= wanted)).then_some(()))
+    })
+    .await
+}
+
 /// A leader that ends gives the lease back, so that the next one need not wait for it to expire.
 pub fn a_leaving_leader_hands_over(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
@@ -40,12 +55,15 @@ pub fn a_leaving_leader_hands_over(stage: &Stage) -> Telling<'_> {
         let binary = binary(&stage.progress)?;
         let first = HostOperator::start(&stage.cluster, "operator-one", &binary, 18_192, &SHORT).await?;
         wait_holder(stage, "operator-one").await?;
+        first.wait_ready().await?;
+        lists_begun(18_192, 1.0).await?;
         let second = HostOperator::start(&stage.cluster, "operator-two", &binary, 18_193, &SHORT).await?;
         second.wait_ready().await?;
         first.stop().await?;
         let took = wait_holder(stage, "operator-two").await?;
         ensure!(took < Duration::from_secs(6), "the next leader waited {took:?}, as if the lease had expired");
         stage.progress.note(format!("hand-over took {} ms", took.as_millis()));
+        lists_begun(18_193, 2.0).await?;
         second.stop().await?;
         ours.start_again().await?;
         wait_holder(stage, "operator").await.map(drop)
