@@ -10,7 +10,7 @@ use crate::{
         go_proxy::GoProxy,
         status::{GoProxyStatus, RegionState, RegionStatus, RolloutPhase, WaitingReason},
     },
-    engine::{config, version::Version},
+    engine::{athens::config, version::Version},
     plan::{
         DEFAULT_REGION, Obstacle,
         report::{Report, Verdict},

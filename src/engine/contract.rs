@@ -4,7 +4,6 @@
 //! the configuration file can say is said there; the environment only holds what the file cannot.
 
 mod pod;
-mod secrets;
 
 use std::time::Duration;
 

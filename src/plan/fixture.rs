@@ -18,7 +18,7 @@ use crate::{
         quantity::Quantity,
     },
     engine::{
-        config,
+        athens::config,
         contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
         coordination,
         version::Version,

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::go_proxy::{AccessMode, GoProxySpec, Storage},
     engine::{
-        config,
+        athens::config,
         contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
         coordination,
         version::Version,

@@ -18,11 +18,11 @@ use k8s_openapi::{
 
 use super::{
     CA_DIRECTORY, CA_FILE, CONFIG_DIRECTORY, CONFIG_FILE, CONTAINER, DATA_DIRECTORY, HOME_DIRECTORY, LIVE_PATH, PORT,
-    PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing, secrets,
+    PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing,
 };
 use crate::{
     api::{go_proxy::ImagePullPolicy, quantity::Quantity},
-    engine::coordination,
+    engine::{athens::secrets, coordination},
     plan::{
         object::{REVISION_LABEL, fleet_labels, labels, revision_labels, stored_form::stored_form},
         validate::{ValidFleet, ValidServiceAccount, ValidStorage},

@@ -8,14 +8,14 @@ mod backend;
 use serde::Serialize;
 use url::Url;
 
-use super::{
-    contract::{CA_DIRECTORY, CA_FILE, PORT, SCRATCH_DIRECTORY, Timing},
-    version::Version,
-};
 use crate::{
     api::{
         go_proxy::{LogLevel, TryNextOn},
         status::ClientSettings,
+    },
+    engine::{
+        contract::{CA_DIRECTORY, CA_FILE, PORT, SCRATCH_DIRECTORY, Timing},
+        version::Version,
     },
     plan::validate::{Checksums, Origin, ValidFleet, ValidUpstream},
 };

@@ -255,7 +255,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{engine::config::render, plan::fixture};
+    use crate::{engine::athens::config::render, plan::fixture};
 
     #[test]
     fn every_place_has_its_table() {
