@@ -4,4 +4,5 @@
 pub mod athens;
 pub mod contract;
 pub mod coordination;
+pub mod origins;
 pub mod version;
