@@ -65,7 +65,7 @@ pub struct Scope {
 /// What an installation sets for all fleets.
 #[derive(Args, Clone, Debug)]
 pub struct Installation {
-    /// Repository of the engine's image, without tag.
+    /// Repository of Athens' image, without tag.
     #[arg(
         long,
         value_name = "REPOSITORY",
@@ -73,6 +73,14 @@ pub struct Installation {
         default_value = "gomods/athens"
     )]
     pub engine_image_repository: String,
+    /// Repository of goproxy's image, without tag.
+    #[arg(
+        long,
+        value_name = "REPOSITORY",
+        env = "GOPROXY_OPERATOR_GOPROXY_IMAGE_REPOSITORY",
+        default_value = "goproxy/goproxy"
+    )]
+    pub goproxy_image_repository: String,
     /// DNS suffix of Services.
     #[arg(long, value_name = "DOMAIN", env = "GOPROXY_OPERATOR_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
@@ -134,8 +142,8 @@ struct ElectionArgs {
 
 impl From<Installation> for Settings {
     fn from(given: Installation) -> Self {
-        let Installation { engine_image_repository, cluster_domain } = given;
-        Self { engine_image_repository, cluster_domain }
+        let Installation { engine_image_repository, goproxy_image_repository, cluster_domain } = given;
+        Self { engine_image_repository, goproxy_image_repository, cluster_domain }
     }
 }
 

@@ -1,5 +1,5 @@
-//! goproxy-operator keeps fleets of Go module proxies alive on Kubernetes: one `GoProxy` resource in, Athens proxies with
-//! their storage, network rules and rollouts out.
+//! goproxy-operator keeps fleets of Go module proxies alive on Kubernetes: one `GoProxy` resource in, proxies of one engine
+//! (Athens, or goproxy) with their storage, network rules and rollouts out.
 //!
 //! This page is the architecture. It is kept true: a change that breaks a sentence here changes the sentence or is wrong.
 //!
@@ -19,7 +19,7 @@
 //! | [`plan::validate`] | raw spec to `ValidFleet`: every rule, every default, once | partial validity |
 //! | [`plan`] | everything that shall be, the one step taken, why not more | a client, a runtime, a clock |
 //! | [`plan::object`] | one builder per kind; the only place that formats names | failing |
-//! | [`engine`] | all that is peculiar to Athens | knowledge of Kubernetes objects beyond a pod |
+//! | [`engine`] | all that is peculiar to one engine or one release of it | knowledge of Kubernetes objects beyond a pod |
 //! | `cache`, `observe` | watches, the little that is kept of each child | decisions |
 //! | `apply` | server-side apply, in order; fences; pruning | choices |
 //! | [`status`] | the report in words; conditions | facts that cannot be derived again |
@@ -76,6 +76,9 @@
 //!   holds the oldest and the newest supported server to that.
 //! * **Redis is asked over TLS unless the spec says otherwise.** Its password would cross the network in clear, and a fleet that
 //!   does not start because a server speaks no TLS says so at once; one that leaks says nothing.
+//! * **Two engines, and no trait.** They differ in data: arguments, files, paths, what they lack. Each fills an
+//!   [`engine::Program`], and one match picks which. What an engine lacks and which releases are refused are tables; the CRD's
+//!   CEL rules are made from the same tables that [`plan::validate`] reads.
 //! * **Fleet names cannot end in `-engine`, `-origin`, `-edge` or `-data`**, because those endings are names of other
 //!   fleets' objects: so two fleets never meet on a child's name.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how

@@ -189,8 +189,11 @@ mod tests {
         "apiVersion: goproxy.rs/v1alpha1\nkind: GoProxy\nmetadata: {name: corp, namespace: build}\nspec: {}\n";
 
     fn printed(text: &str) -> Result<Vec<Object>, RenderError> {
-        let settings =
-            Settings { engine_image_repository: "r/athens".to_owned(), cluster_domain: "cluster.local".to_owned() };
+        let settings = Settings {
+            engine_image_repository: "r/athens".to_owned(),
+            goproxy_image_repository: "r/goproxy".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+        };
         render("test.yaml", text, &Arc::new(settings), Timestamp::UNIX_EPOCH)
     }
 
@@ -202,6 +205,25 @@ mod tests {
             assert!(kinds.contains(&kind), "{kind} is not among {kinds:?}");
         }
         assert!(objects.iter().all(|object| object.body["metadata"]["namespace"] == "build"));
+    }
+
+    /// Names made before there was a second engine. A fleet whose revision gets another name is restarted by an operator upgrade.
+    #[test]
+    fn fleets_that_exist_keep_their_revisions() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        for (file, revision) in [
+            ("autoscaled", "autoscaled-6e7367b462"),
+            ("corporate", "corp-af7d1e98cc"),
+            ("minimal", "goproxy-097c242dfc"),
+            ("mirror-only", "mirror-only-e5eb2b8f01"),
+            ("shared-bucket", "shared-5be9a857ca"),
+            ("trial", "trial-7670c62578"),
+        ] {
+            let text = fs::read_to_string(examples.join(format!("{file}.yaml"))).unwrap();
+            let objects = printed(&text).unwrap();
+            let stored = objects.iter().find(|object| object.kind.as_str() == "ControllerRevision").unwrap();
+            assert_eq!(stored.name, revision, "{file}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
         go_proxy::GoProxy,
         status::{GoProxyStatus, RegionState, RegionStatus, RolloutPhase, WaitingReason},
     },
-    engine::{athens::config, version::Version},
+    engine::{client_settings, version::Version},
     plan::{
         DEFAULT_REGION, Obstacle,
         report::{Report, Verdict},
@@ -44,7 +44,7 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
         ready_replicas: report.ready,
         selector: report.stable.as_ref().map(|stable| selector(fleet, stable)),
         conditions: judgements.map(|judgement| condition(&old, judgement, generation, now)).collect(),
-        client: valid.map(config::client_settings).or(old.client),
+        client: valid.map(client_settings).or(old.client),
         effective: valid.map_or(old.effective, |valid| valid.defaults.clone()),
         regions: vec![RegionStatus {
             name: DEFAULT_REGION.to_owned(),
@@ -164,13 +164,18 @@ fn with_way_back(report: &Report, trouble: &Obstacle) -> String {
 /// `EngineUpdateAvailable`: judged once a revision serves.
 fn engine_update(version: Option<&str>) -> Option<Judgement> {
     let version = Version::parse(version?)?;
-    let newer = version < Version::NEWEST;
-    let message = if newer {
-        format!("the fleet runs {version}; {} is tested: set spec.engine.version to it", Version::NEWEST)
-    } else {
-        format!("{version} is the newest tested engine")
+    let newest = Version::newest(version.kind());
+    let newer = version < newest;
+    let (reason, message) = match version.fault() {
+        Some(fault) => {
+            (Reason::FaultyEngine, format!("{version} {fault}: set spec.engine.version to {}", newest.as_str()))
+        }
+        None if newer => (
+            Reason::NewerEngine,
+            format!("the fleet runs {version}; {newest} is tested: set spec.engine.version to {}", newest.as_str()),
+        ),
+        None => (Reason::UpToDate, format!("{version} is the newest tested engine")),
     };
-    let reason = if newer { Reason::NewerEngine } else { Reason::UpToDate };
     Some(Judgement { type_: ConditionType::EngineUpdateAvailable, holds: newer, reason, message })
 }
 
@@ -246,6 +251,22 @@ mod tests {
                 message: "pod corp-new-x: no image".to_owned(),
             }),
         }
+    }
+
+    #[test]
+    fn a_release_with_a_known_fault_is_told_of_with_its_cure() {
+        let told = |version: &str| engine_update(Some(version)).map(|told| (told.holds, told.reason, told.message));
+        let (holds, reason, message) = told("v0.18.0").unwrap();
+        assert!(holds && reason == Reason::FaultyEngine);
+        assert_eq!(
+            message,
+            "v0.18.0 can answer 404 for modules that exist (its child reaper races the go command): \
+             set spec.engine.version to v0.18.1"
+        );
+        for newest in ["v0.18.1", "goproxy v0.20.0"] {
+            assert_eq!(told(newest), Some((false, Reason::UpToDate, format!("{newest} is the newest tested engine"))));
+        }
+        assert_eq!(told("unknown"), None);
     }
 
     #[test]

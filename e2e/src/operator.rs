@@ -41,12 +41,12 @@ pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &
     cluster.import(&image::archive(Image::Operator, progress)?).await?;
     cluster.namespace(NAMESPACE).await?;
     let step = progress.step("operator installed from its chart");
-    let engine = image::reference(Image::Athens);
-    let (engines, _) = engine.rsplit_once(':').context("the image has no tag")?;
+    let [athens, goproxy] = [Image::Athens, Image::Goproxy].map(image::reference);
     let mut sets = vec![
         format!("image.repository={repository}"),
         format!("image.tag={tag}"),
-        format!("engine.imageRepository={engines}"),
+        format!("engine.imageRepository={}", engine_repository(&athens)),
+        format!("engine.goproxyImageRepository={}", engine_repository(&goproxy)),
     ];
     sets.extend(values.iter().map(|value| (*value).to_owned()));
     let mut arguments = vec!["upgrade", "--install", RELEASE, "charts/goproxy-operator", "--namespace", NAMESPACE];
@@ -141,6 +141,7 @@ impl HostOperator {
             .args(["run", "--identity", name, "--leader-elect-namespace", NAMESPACE])
             .args(["--metrics-address", &format!("127.0.0.1:{port}")])
             .args(["--engine-image-repository", engine_repository(&image::reference(Image::Athens))])
+            .args(["--goproxy-image-repository", engine_repository(&image::reference(Image::Goproxy))])
             .args(arguments.iter().copied())
             .env("KUBECONFIG", kubeconfig.display().to_string());
         cluster.run(&process).await?;
@@ -249,7 +250,8 @@ where
     }
 }
 
-fn engine_repository(reference: &str) -> &str {
+/// An image reference without its tag.
+pub fn engine_repository(reference: &str) -> &str {
     reference.rsplit_once(':').map_or(reference, |(repository, _)| repository)
 }
 

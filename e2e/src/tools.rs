@@ -41,6 +41,8 @@ pub enum Family {
     Athens,
     /// The engine's release before that, for upgrades.
     Athens0180,
+    /// The other engine of a fleet.
+    Goproxy,
     /// Installs the chart.
     Helm,
     /// An object store on a directory, for fleets that keep modules in S3.
@@ -49,7 +51,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Kubernetes,
         Self::Kubernetes133,
         Self::Etcd,
@@ -60,6 +62,7 @@ impl Family {
         Self::LocalPathProvisioner,
         Self::Athens,
         Self::Athens0180,
+        Self::Goproxy,
         Self::Helm,
         Self::VersityGw,
     ];
@@ -160,7 +163,7 @@ pub(crate) fn numbers(version: &str) -> [u32; 3] {
 
 /// Whether everything that the lab runs by default is built.
 pub(crate) fn all_cached() -> bool {
-    let only_when_named = [Family::Kubernetes133, Family::VersityGw];
+    let only_when_named = [Family::Kubernetes133, Family::Goproxy, Family::VersityGw];
     Family::ALL.into_iter().filter(|family| !only_when_named.contains(family)).all(|family| family.store().is_dir())
 }
 
@@ -301,6 +304,7 @@ fn build(family: Family, progress: &Progress) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use goproxy_operator::{api::go_proxy::EngineKind, engine::version::Version};
 
     #[test]
     fn every_family_pins_its_module_and_packages_as_tools() {
@@ -319,7 +323,8 @@ mod tests {
         assert_eq!(Family::Kubernetes.version(), "v1.36.3");
         assert_eq!(Family::Kubernetes133.version(), "v1.33.13");
         assert_eq!(Family::Athens0180.version(), "v0.18.0");
-        assert_eq!(Family::Athens.version(), goproxy_operator::engine::version::Version::NEWEST.as_str());
+        assert_eq!(Family::Athens.version(), Version::newest(EngineKind::Athens).as_str());
+        assert_eq!(Family::Goproxy.version(), Version::newest(EngineKind::Goproxy).as_str());
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub enum Reason {
     UpToDate,
     /// A newer tested engine exists.
     NewerEngine,
+    /// The engine that the fleet runs has a known fault, which a newer tested one has not.
+    FaultyEngine,
 }
 
 impl Reason {
@@ -91,6 +93,7 @@ impl Reason {
             Self::NotReady => "NotReady",
             Self::UpToDate => "UpToDate",
             Self::NewerEngine => "NewerEngine",
+            Self::FaultyEngine => "FaultyEngine",
         }
     }
 }

@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use super::go_proxy::GoProxy;
+use super::go_proxy::{GoProxy, engine_rules};
 
 /// Everything that is installed as a CRD.
 pub fn all() -> Vec<CustomResourceDefinition> {
@@ -29,12 +29,21 @@ pub fn file_name(crd: &CustomResourceDefinition) -> String {
     format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural)
 }
 
-/// Removes `nullable`: a stored null would count as set in every CEL rule and block defaults. And joins the lines of
+/// Adds the rules that are made from tables. Removes `nullable`: a stored null would count as set in every CEL rule and block defaults. And joins the lines of
 /// descriptions, which are broken to fit the source, not the terminal of who reads `kubectl explain`.
 fn tidy(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).expect("a CRD is plain data");
     tidy_value(&mut value);
+    add_engine_rules(&mut value);
     serde_json::from_value(value).expect("only optional members were removed")
+}
+
+/// The derive takes rules one by one; these come from tables.
+fn add_engine_rules(crd: &mut Value) {
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    if let Some(rules) = spec["x-kubernetes-validations"].as_array_mut() {
+        rules.extend(engine_rules().into_iter().map(|rule| serde_json::to_value(rule).expect("a rule is plain data")));
+    }
 }
 
 fn tidy_value(value: &mut Value) {
@@ -178,6 +187,7 @@ mod tests {
     fn the_defaults_told_are_the_defaults_used() {
         let settings = Settings {
             engine_image_repository: "registry.example.com/athens".to_owned(),
+            goproxy_image_repository: "registry.example.com/goproxy".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
         };
         let spec: GoProxySpec = serde_json::from_value(json!({ "autoscaling": { "maxReplicas": 1 } })).unwrap();

@@ -1,6 +1,7 @@
 //! `GoProxy`: one fleet of Go module proxies. The field docs below are what `kubectl explain` prints.
 
 mod engine;
+mod engines;
 mod lock;
 mod remote_storage;
 mod service;
@@ -14,6 +15,7 @@ use kube::{CustomResource, KubeSchema, core::Message};
 use serde::{Deserialize, Serialize};
 
 pub use engine::*;
+pub use engines::rules as engine_rules;
 pub use lock::*;
 pub use remote_storage::*;
 pub use service::*;
@@ -71,7 +73,7 @@ pub struct GoProxySpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 
-    /// The proxy program: version, settings and how its pods run. Default: the newest Athens this operator was tested with.
+    /// The proxy program: which one, its version and settings, and how its pods run. Default: the newest Athens this operator was tested with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Engine")]
     pub engine: Option<Engine>,
@@ -121,6 +123,13 @@ pub struct GoProxySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Rollout")]
     pub rollout: Option<Rollout>,
+}
+
+impl GoProxySpec {
+    /// The program that the fleet runs.
+    pub fn engine_kind(&self) -> EngineKind {
+        self.engine.as_ref().and_then(|engine| engine.kind).unwrap_or_default()
+    }
 }
 
 impl Default for GoProxySpec {

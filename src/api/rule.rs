@@ -29,11 +29,13 @@ impl Form {
         Self { test, message, regex: OnceLock::new() }
     }
 
-    const fn matching(pattern: &'static str, message: &'static str) -> Self {
+    /// A value must match the pattern.
+    pub const fn matching(pattern: &'static str, message: &'static str) -> Self {
         Self::new(Test::Matching(pattern), message)
     }
 
-    const fn free_of(pattern: &'static str, message: &'static str) -> Self {
+    /// A value must not match the pattern.
+    pub const fn free_of(pattern: &'static str, message: &'static str) -> Self {
         Self::new(Test::FreeOf(pattern), message)
     }
 
@@ -76,6 +78,11 @@ impl Form {
     pub fn key_rule(&self) -> Rule {
         let first = format!("self.filter(k, !({}))[0]", self.expression("k"));
         Rule::new(self.on_keys()).message(self.explained(&first))
+    }
+
+    /// What CEL says of a value somewhere in the object, and how it explains a refusal.
+    pub fn about(&self, value: &str) -> (String, Message) {
+        (self.expression(value), self.explained(value))
     }
 
     /// The form that a CEL rule of the CRD stands for, and whether it is about the keys of a map.
@@ -132,7 +139,7 @@ pub(super) fn shown(message: &str, values: &str) -> Message {
 }
 
 /// Every form, for looking one up by its rule.
-static ALL: [&Form; 37] = [
+static ALL: [&Form; 36] = [
     &FETCH_TIMEOUT,
     &SCALE_DOWN_DELAY,
     &CPU,
@@ -142,7 +149,6 @@ static ALL: [&Form; 37] = [
     &FLEET_NAME_ENDING,
     &OBJECT_NAME,
     &OBJECT_KEY,
-    &VERSION,
     &IMAGE,
     &IMAGE_PINNED,
     &IMAGE_LATEST,
@@ -194,12 +200,6 @@ pub static OBJECT_NAME: Form = Form::matching(
 pub static OBJECT_KEY: Form = Form::matching(
     r"^[-._a-zA-Z0-9]+$",
     "'%s' is no key of a ConfigMap: use letters, digits, dashes, dots and underscores",
-);
-
-/// Supported releases of Athens.
-pub static VERSION: Form = Form::matching(
-    r"^(v0\.18\.0|v0\.18\.1)$",
-    "'%s' is not supported: use v0.18.1 or v0.18.0; older releases give wrong answers or damage storage, newer ones are not tested yet",
 );
 
 /// An image reference.

@@ -19,7 +19,7 @@ pub struct GoProxyStatus {
     #[schemars(with = "String")]
     pub summary: Option<String>,
 
-    /// Athens version of the revision that clients get.
+    /// Release of the engine that clients get; that of another engine than Athens after its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub version: Option<String>,
@@ -38,7 +38,7 @@ pub struct GoProxyStatus {
     pub selector: Option<String>,
 
     /// Ready: clients are served. Reconciling: a change is under way. Stalled: it cannot go on by itself.
-    /// EngineUpdateAvailable: a newer tested engine exists than the fleet runs.
+    /// EngineUpdateAvailable: a newer tested engine exists than the fleet runs; with the reason FaultyEngine, what it runs has a known fault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -149,7 +149,7 @@ pub struct RevisionStatus {
     /// Stable (clients get it), Next (it is to replace the stable one) or Old (it is on its way to 0 pods).
     pub role: RevisionRole,
 
-    /// Athens version.
+    /// Release of its engine; that of another engine than Athens after its name.
     pub version: String,
 
     /// Ready pods. Unit: pods.

@@ -30,8 +30,11 @@ async fn refusing(
 
 /// All that a fleet of the smallest spec consists of, and a cache that knows of that fleet and of nothing else.
 fn smallest() -> (Vec<Object>, FleetKey, Arc<Store>) {
-    let settings =
-        Settings { engine_image_repository: "r/athens".to_owned(), cluster_domain: "cluster.local".to_owned() };
+    let settings = Settings {
+        engine_image_repository: "r/athens".to_owned(),
+        goproxy_image_repository: "r/goproxy".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+    };
     let text = "apiVersion: goproxy.rs/v1alpha1\nkind: GoProxy\nmetadata: {name: corp, namespace: build}\nspec: {}\n";
     let objects = crate::render::render("test", text, &Arc::new(settings), Timestamp::UNIX_EPOCH).unwrap();
     let store = Arc::new(Store::default());

@@ -1,7 +1,10 @@
 //! What happens when several proxies use one storage at the same time, by the lock between them. A change that surges, a
 //! canary and a replica are all the same here: a second proxy.
 
-use crate::plan::validate::{ValidFleet, ValidLock, ValidStorage};
+use crate::{
+    api::go_proxy::EngineKind,
+    plan::validate::{ValidFleet, ValidLock, ValidStorage},
+};
 
 /// What a second proxy does to what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +21,14 @@ pub enum Together {
     Damaging,
 }
 
-/// What a second proxy of a fleet does. The table is read from the engine's sources: object stores replace whole objects, a
-/// disk is written in place, a database refuses the second writer, and of an old client or a stranger's service nothing is known.
-pub const fn together(storage: &ValidStorage, lock: &ValidLock) -> Together {
+/// What a second proxy of a fleet does. The table is read from the engines' sources: object stores replace whole objects, a
+/// disk is written in place by Athens and file by whole file by goproxy, a database refuses the second writer, and of an old
+/// client or a stranger's service nothing is known. A volume of one node is kept for one proxy whatever the engine.
+pub const fn together(kind: EngineKind, storage: &ValidStorage, lock: &ValidLock) -> Together {
     match (storage, lock) {
         (ValidStorage::Memory, _) => Together::Apart,
         (ValidStorage::Disk { .. }, _) if !storage.is_shared() => Together::Damaging,
+        (ValidStorage::Disk { .. }, ValidLock::InProcess) if matches!(kind, EngineKind::Goproxy) => Together::Wasteful,
         (_, ValidLock::Redis(_) | ValidLock::Etcd { .. })
         | (ValidStorage::Gcs { .. } | ValidStorage::AzureBlob { .. }, ValidLock::Native) => Together::Safe,
         (ValidStorage::S3 { .. } | ValidStorage::Gcs { .. } | ValidStorage::AzureBlob { .. }, ValidLock::InProcess) => {
@@ -35,7 +40,7 @@ pub const fn together(storage: &ValidStorage, lock: &ValidLock) -> Together {
 
 /// Whether a second proxy of this fleet may run at all.
 pub const fn may_overlap(fleet: &ValidFleet) -> bool {
-    !matches!(together(&fleet.storage, &fleet.lock), Together::Damaging)
+    !matches!(together(fleet.engine.version.kind(), &fleet.storage, &fleet.lock), Together::Damaging)
 }
 
 /// What two proxies must agree on to run at the same time: the storage that they share, and the lock on it. `None` where each
@@ -52,7 +57,7 @@ mod tests {
     fn verdict(place: &str, lock: &str) -> Together {
         let find = |wanted: &str| places().into_iter().find(|(name, _)| *name == wanted).unwrap().1;
         let lock = locks().into_iter().find(|(name, _)| *name == lock).unwrap().1;
-        together(&find(place), &lock)
+        together(EngineKind::Athens, &find(place), &lock)
     }
 
     #[test]
@@ -77,6 +82,16 @@ mod tests {
                 assert_eq!(verdict(place, lock), by_service, "{place} {lock}");
             }
         }
+    }
+
+    #[test]
+    fn whole_files_may_be_put_on_one_disk_twice() {
+        let on = |place: &str| {
+            let storage = places().into_iter().find(|(name, _)| *name == place).unwrap().1;
+            together(EngineKind::Goproxy, &storage, &ValidLock::InProcess)
+        };
+        assert_eq!(on("shared-disk"), Together::Wasteful);
+        assert_eq!(on("disk"), Together::Damaging);
     }
 
     #[test]

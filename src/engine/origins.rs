@@ -75,14 +75,31 @@ impl Database {
         if *elsewhere { format!("{key} https://{authority}{path}") } else { key.clone() }
     }
 
-    /// What the engine passes requests on to: it drops the path of such an address and serves the host as `/sumdb/HOST/`.
+    /// Its name, which stands in its key.
+    pub fn name(&self) -> &str {
+        self.key.split('+').next().unwrap_or_default()
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> String {
+        let Address { authority, path } = &self.address;
+        format!("https://{authority}{path}")
+    }
+
+    /// GOSUMDB of a client that reaches the database through an engine that serves it under its own name: the go command asks
+    /// its proxy there by itself.
+    pub fn by_name(&self) -> String {
+        self.key.clone()
+    }
+
+    /// Where it answers, without the path.
     pub fn origin(&self) -> String {
         format!("https://{}", self.address.authority)
     }
 
-    /// GOSUMDB of a client that reaches the database through the fleet. Without an address the go command itself asks
-    /// its proxy under the database's name, which is the host then.
-    pub fn through(&self, fleet: &str) -> String {
+    /// GOSUMDB of a client that reaches the database through an engine that serves it as `/sumdb/HOST/`, host and path being
+    /// those of its address. Without an address the go command itself asks its proxy under the database's name, which is the host then.
+    pub fn through_host(&self, fleet: &str) -> String {
         let Self { key, address: Address { authority, path }, elsewhere } = self;
         if *elsewhere { format!("{key} {fleet}/sumdb/{authority}{path}") } else { key.clone() }
     }

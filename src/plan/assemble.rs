@@ -54,9 +54,10 @@ pub fn objects(
     let mut objects: Vec<Object> = Vec::with_capacity(6 + 3 * kept.len());
     for (name, stored) in kept {
         objects.push(controller_revision::build(fleet, name, stored));
-        let object = config_map::build(fleet, name, stored);
-        let fence = text_fence(children, &object, stored);
-        objects.push(object.only_if(fence));
+        objects.extend(config_map::build(fleet, name, stored).map(|object| {
+            let fence = text_fence(children, &object, stored);
+            object.only_if(fence)
+        }));
         let replicas = decision.scale.get(name).copied().unwrap_or(0);
         let object = deployment::build(fleet, name, stored, replicas);
         let beside = (!decision.alone).then(|| overlap::beside(kept, name, stored)).flatten();

@@ -14,13 +14,12 @@ use super::{
 };
 use crate::{
     api::{
-        go_proxy::{AccessMode, EnginePod, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
+        go_proxy::{AccessMode, EngineKind, EnginePod, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
         quantity::Quantity,
     },
     engine::{
-        athens::config,
-        contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
-        coordination,
+        contract::{ENGINE_CONTRACT, pod_template},
+        coordination, program,
         version::Version,
     },
 };
@@ -29,6 +28,7 @@ use crate::{
 pub fn settings() -> Settings {
     Settings {
         engine_image_repository: "registry.example.com/athens".to_owned(),
+        goproxy_image_repository: "registry.example.com/goproxy".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
 }
@@ -41,7 +41,7 @@ pub fn smallest() -> ValidFleet {
         uid: "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001".to_owned(),
         replicas: 1,
         engine: ValidEngine {
-            version: Version::NEWEST,
+            version: Version::newest(EngineKind::Athens),
             image: "registry.example.com/athens:v0.18.1".to_owned(),
             image_pull_policy: ImagePullPolicy::IfNotPresent,
             fetch_workers: 10,
@@ -79,6 +79,22 @@ pub fn smallest() -> ValidFleet {
         scale_down_delay: Duration::from_secs(30),
         revision_history_limit: 5,
         defaults: Vec::new(),
+    }
+}
+
+/// A fleet of the other engine.
+pub fn mirror() -> ValidFleet {
+    let plain = smallest();
+    let version = Version::newest(EngineKind::Goproxy);
+    ValidFleet {
+        engine: ValidEngine { version, image: "registry.example.com/goproxy:v0.20.0".to_owned(), ..plain.engine },
+        upstream: ValidUpstream {
+            proxies: vec![origin("mirror", "https://mirror.example.com", TryNextOn::NotFound)],
+            direct: false,
+            ca_bundle: Some(("corp-ca".to_owned(), "ca.crt".to_owned())),
+            ..plain.upstream
+        },
+        ..plain
     }
 }
 
@@ -167,7 +183,8 @@ pub fn origin(name: &str, url: &str, try_next_on: TryNextOn) -> Origin {
 
 /// The revision of a fleet under a name, as it would be stored.
 pub fn stored(fleet: &ValidFleet, name: &str) -> StoredRevision {
-    let mut template = to_value(pod_template(fleet, name)).unwrap();
+    let program = program(fleet);
+    let mut template = to_value(pod_template(fleet, &program, name)).unwrap();
     canonicalise(&mut template);
     StoredRevision {
         inputs: "0123456789abcdef0123456789abcdef".to_owned(),
@@ -176,7 +193,7 @@ pub fn stored(fleet: &ValidFleet, name: &str) -> StoredRevision {
         may_overlap: coordination::may_overlap(fleet),
         agreement: coordination::agreement(fleet),
         template,
-        config: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
+        config: program.files,
         number: 1,
     }
 }

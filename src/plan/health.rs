@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::condition::Reason,
-    engine::contract::{CLOUD_FILE, is_config_refusal, misses_key_file},
+    engine::{CLOUD_FILE, is_config_refusal, misses_key_file},
 };
 
 /// The cause that keeps a revision from serving, if one can be named. `None` while it simply starts.

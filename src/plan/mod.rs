@@ -92,7 +92,8 @@ fn pinned_version(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevis
     let service = fleet.metadata.name.as_deref().unwrap_or_default();
     let lost = served_by(&observed.children, service).0.is_some_and(|served| !stored.contains_key(served));
     let told = fleet.status.as_ref().and_then(|status| Version::parse(status.version.as_deref()?));
-    told.filter(|_| lost).or_else(|| revision::pinned_version(stored))
+    let kind = fleet.spec.engine_kind();
+    told.filter(|told| lost && told.kind() == kind).or_else(|| revision::pinned_version(kind, stored))
 }
 
 /// A plan that touches nothing: it only reports what runs.

@@ -14,12 +14,12 @@ use super::{
     validate::ValidFleet,
 };
 use crate::{
-    api::go_proxy::{AccessMode, GoProxySpec, Storage},
+    api::go_proxy::{AccessMode, EngineKind, GoProxySpec, Storage},
     engine::{
-        athens::config,
-        contract::{CONFIG_FILE, ENGINE_CONTRACT, pod_template},
-        coordination,
-        version::Version,
+        Program,
+        contract::{ENGINE_CONTRACT, pod_template},
+        coordination, program,
+        version::{self, Version},
     },
 };
 
@@ -41,6 +41,10 @@ pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
     if let Value::Object(members) = &mut engine {
         // The version in force counts, whether it was named or pinned: naming the pinned one changes nothing.
         members.remove("version");
+        // Naming the default engine changes nothing either.
+        if fleet.engine.version.kind() == EngineKind::default() {
+            members.remove("kind");
+        }
         // Annotations are on the ServiceAccount, not in the pod.
         if let Some(Value::Object(account)) = members.get_mut("serviceAccount") {
             account.remove("annotations");
@@ -94,9 +98,10 @@ pub fn stored(children: &Children) -> BTreeMap<String, Arc<StoredRevision>> {
         .collect()
 }
 
-/// The version that a fleet without one in its spec keeps: that of its newest revision.
-pub fn pinned_version(stored: &BTreeMap<String, Arc<StoredRevision>>) -> Option<Version> {
-    stored.values().max_by_key(|revision| revision.number).and_then(|revision| Version::parse(&revision.version))
+/// The version that a fleet without one in its spec keeps: that of its newest revision of this engine.
+pub fn pinned_version(kind: EngineKind, stored: &BTreeMap<String, Arc<StoredRevision>>) -> Option<Version> {
+    let of_engine = stored.values().filter(|revision| version::kind_of(&revision.version) == kind);
+    of_engine.max_by_key(|revision| revision.number).and_then(|revision| Version::parse(&revision.version))
 }
 
 /// The revision that the spec asks for: the stored one if these inputs were rendered before, else a new one. Either way
@@ -114,22 +119,23 @@ pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, 
         }
     });
     let stored = known.unwrap_or_else(|| {
+        let program = program(fleet);
         Arc::new(StoredRevision {
             inputs,
             contract: ENGINE_CONTRACT,
             version: fleet.engine.version.to_string(),
             may_overlap: coordination::may_overlap(fleet),
             agreement: coordination::agreement(fleet),
-            template: render_template(fleet, &name),
-            config: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
+            template: render_template(fleet, &program, &name),
+            config: program.files,
             number: next,
         })
     });
     Revision { name, stored }
 }
 
-fn render_template(fleet: &ValidFleet, name: &str) -> Value {
-    let mut template = serde_json::to_value(pod_template(fleet, name)).expect("a pod template is plain data");
+fn render_template(fleet: &ValidFleet, program: &Program, name: &str) -> Value {
+    let mut template = serde_json::to_value(pod_template(fleet, program, name)).expect("a pod template is plain data");
     canonicalise(&mut template);
     template
 }
@@ -143,7 +149,36 @@ pub fn only_contract_differs(from: &StoredRevision, to: &StoredRevision) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fixture::smallest;
+    use crate::plan::fixture::{mirror, smallest};
+
+    fn spec(engine: &Value) -> GoProxySpec {
+        serde_json::from_value(json!({ "engine": engine })).unwrap()
+    }
+
+    #[test]
+    fn naming_the_engine_that_a_fleet_has_changes_nothing_and_another_one_does() {
+        let name = |engine: &Value, fleet: &ValidFleet| wanted(&spec(engine), fleet, &BTreeMap::new()).name;
+        let plain = name(&json!({}), &smallest());
+        assert_eq!(plain, "corp-097c242dfc", "a new name would restart every smallest fleet");
+        assert_eq!(name(&json!({ "kind": "Athens" }), &smallest()), plain);
+        assert_eq!(name(&json!({ "kind": "Athens", "version": "v0.18.1" }), &smallest()), plain);
+        assert_ne!(name(&json!({ "kind": "Goproxy" }), &mirror()), plain);
+    }
+
+    #[test]
+    fn each_engine_keeps_its_own_version() {
+        let mut old = smallest();
+        old.engine.version = Version::V0_18_0;
+        let first = wanted(&spec(&json!({})), &old, &BTreeMap::new());
+        let mut stored = BTreeMap::from([(first.name.clone(), first.stored)]);
+        let other = wanted(&spec(&json!({ "kind": "Goproxy" })), &mirror(), &stored);
+        assert_eq!(other.stored.version, "goproxy v0.20.0");
+        stored.insert(other.name, other.stored);
+        assert_eq!(pinned_version(EngineKind::Athens, &stored), Some(Version::V0_18_0), "going back is exact");
+        assert_eq!(pinned_version(EngineKind::Goproxy, &stored), Some(Version::Goproxy0_20_0));
+        stored.retain(|_, revision| revision.version != "v0.18.0");
+        assert_eq!(pinned_version(EngineKind::Athens, &stored), None);
+    }
 
     #[test]
     fn a_disk_that_several_write_is_another_revision_and_size_and_class_are_not() {
@@ -182,7 +217,11 @@ mod tests {
         assert_eq!((&again.name, again.stored.number), (&first.name, 3));
         assert_eq!(again.stored.template, first.stored.template, "nothing else of it changes");
         stored.insert(again.name.clone(), again.stored.clone());
-        assert_eq!(pinned_version(&stored), Some(older), "leaving the version out keeps what is asked for now");
+        assert_eq!(
+            pinned_version(EngineKind::Athens, &stored),
+            Some(older),
+            "leaving the version out keeps what is asked for now"
+        );
         assert_eq!(wanted(&spec, &back, &stored), again, "asking once more changes nothing");
     }
 }

@@ -26,8 +26,10 @@ use crate::engine::version::Version;
 /// What an installation of the operator sets for all fleets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Repository of the engine's image, without tag.
+    /// Repository of Athens' image, without tag.
     pub engine_image_repository: String,
+    /// Repository of goproxy's image, without tag.
+    pub goproxy_image_repository: String,
     /// DNS suffix of Services.
     pub cluster_domain: String,
 }
@@ -141,7 +143,7 @@ pub struct ValidFleet {
 /// The engine, resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidEngine {
-    /// Release.
+    /// Release, and with it the program.
     pub version: Version,
     /// Image reference, complete.
     pub image: String,

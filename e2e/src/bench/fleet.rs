@@ -12,6 +12,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::image::{self, Image};
+use crate::operator::engine_repository;
 
 /// As a company would have them: a few fleets for each team.
 pub const PER_NAMESPACE: usize = 20;
@@ -78,10 +79,11 @@ pub fn requests(fleet: &GoProxy) -> Result<Requests> {
 
 fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
     // As the operator in the lab is told, so that the bodies are the same.
-    let image = image::reference(Image::Athens);
-    let repository = image.rsplit_once(':').map_or(image.as_str(), |(repository, _)| repository);
-    let settings =
-        Settings { engine_image_repository: repository.to_owned(), cluster_domain: "cluster.local".to_owned() };
+    let settings = Settings {
+        engine_image_repository: engine_repository(&image::reference(Image::Athens)).to_owned(),
+        goproxy_image_repository: engine_repository(&image::reference(Image::Goproxy)).to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+    };
     Observed {
         fleet: fleet.clone().into(),
         now,

@@ -126,6 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn the_other_engine_has_an_init_and_is_not_root() {
+        let config = config(&Recipe::of(Image::Goproxy).config, &[]);
+        let container = &config["config"];
+        assert_eq!(container["Entrypoint"], json!(["/usr/bin/tini", "--"]));
+        assert_eq!(container["User"], json!("1000:1000"));
+        let paths: Vec<_> = Recipe::of(Image::Goproxy).files().map(|file| file.path).collect();
+        assert!(paths.contains(&"usr/local/go/bin/go") && paths.contains(&"usr/local/bin/goproxy"), "{paths:?}");
+    }
+
+    #[test]
     fn the_operator_runs_as_nobody_in_particular() {
         let config = config(&Recipe::of(Image::Operator).config, &[]);
         assert_eq!(config["config"]["User"], json!("65532:65532"));

@@ -11,8 +11,11 @@ use super::source::{OPERATOR_RUSTFLAGS, OPERATOR_TARGET};
 use crate::tools::Family;
 
 /// The images that people build, with the committed file of each, relative to the root of the tree.
-pub const COMMITTED: [(Image, &str); 2] =
-    [(Image::Operator, "Dockerfile"), (Image::Athens, "e2e/image/athens.Dockerfile")];
+pub const COMMITTED: [(Image, &str); 3] = [
+    (Image::Operator, "Dockerfile"),
+    (Image::Athens, "e2e/image/athens.Dockerfile"),
+    (Image::Goproxy, "e2e/image/goproxy.Dockerfile"),
+];
 
 /// The Dockerfile of an image. It is built from the root of the tree.
 pub fn render(image: Image, path: &str) -> Result<String> {

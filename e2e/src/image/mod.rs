@@ -34,6 +34,8 @@ pub enum Image {
     Athens,
     /// The engine's release before that. Same repository, other tag.
     Athens0180,
+    /// The other engine of a fleet.
+    Goproxy,
     /// The operator of this tree.
     Operator,
     /// The generated module origin, served on port 8080.
@@ -42,7 +44,7 @@ pub enum Image {
 
 impl Image {
     /// Every image.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pause,
         Self::Busybox,
         Self::CoreDns,
@@ -50,6 +52,7 @@ impl Image {
         Self::LocalPathProvisioner,
         Self::Athens,
         Self::Athens0180,
+        Self::Goproxy,
         Self::Operator,
         Self::Origin,
     ];

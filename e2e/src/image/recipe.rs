@@ -91,6 +91,14 @@ const ATHENS_PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const ATHENS_GROUP: &str = "root:x:0:\nathens:x:1000:\nnogroup:x:65534:\n";
 
+const GOPROXY_PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
+    goproxy:x:1000:1000:goproxy:/home/goproxy:/bin/sh\n\
+    nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+const GOPROXY_GROUP: &str = "root:x:0:\ngoproxy:x:1000:\nnogroup:x:65534:\n";
+
+/// What a program needs that runs the go command, which runs git and ssh: all three, and an init that reaps them.
+const ENGINE_PACKAGES: &[&str] = &["ca-certificates", "dash", "git", "libc-bin", "openssh-client", "tini", "tzdata"];
+
 const OPERATOR_PASSWD: &str = "nonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n";
 const OPERATOR_GROUP: &str = "nonroot:x:65532:\n";
 
@@ -160,6 +168,7 @@ impl Recipe {
             Image::LocalPathProvisioner => tool_image(Family::LocalPathProvisioner, &["/local-path-provisioner"]),
             Image::Athens => athens(Family::Athens),
             Image::Athens0180 => athens(Family::Athens0180),
+            Image::Goproxy => goproxy(),
             Image::Operator => operator(),
             Image::Origin => origin(),
         }
@@ -220,12 +229,6 @@ fn operator() -> Recipe {
 /// Keeps the contract of the official image. That one names no user, and neither does this one, so that a pod which
 /// forgets to set the user is refused here as it would be refused there.
 fn athens(family: Family) -> Recipe {
-    let packages = &["ca-certificates", "dash", "git", "libc-bin", "openssh-client", "tini", "tzdata"];
-    let toolchain = vec![
-        file("usr/local/go/VERSION", 0o644, Source::GoRoot(family, "VERSION")),
-        file("usr/local/go/bin/go", 0o755, Source::GoRoot(family, "bin/go")),
-        file("usr/local/go/go.env", 0o644, Source::GoRoot(family, "go.env")),
-    ];
     let files = vec![
         file("usr/bin/athens-proxy", 0o755, Source::Tool(family, "athens-proxy")),
         file("config/config.toml", 0o644, Source::ModuleFile(family, "config.dev.toml")),
@@ -242,8 +245,40 @@ fn athens(family: Family) -> Recipe {
         workdir: "/",
         port: Some(3000),
     };
-    let layers = vec![Layer::Debian(packages), Layer::Files(toolchain), Layer::Files(files)];
+    let layers = vec![Layer::Debian(ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
     Recipe { name: "athens", tag: family.version(), layers, config }
+}
+
+/// As much of the Go distribution as fetching needs.
+fn toolchain(family: Family) -> Vec<File> {
+    vec![
+        file("usr/local/go/VERSION", 0o644, Source::GoRoot(family, "VERSION")),
+        file("usr/local/go/bin/go", 0o755, Source::GoRoot(family, "bin/go")),
+        file("usr/local/go/go.env", 0o644, Source::GoRoot(family, "go.env")),
+    ]
+}
+
+/// Everything that its own image has and that the operator relies on, and an init in front: whoever lets it fetch from version
+/// control needs one.
+fn goproxy() -> Recipe {
+    let family = Family::Goproxy;
+    let files = vec![
+        file("usr/local/bin/goproxy", 0o755, Source::Tool(family, "goproxy")),
+        file("etc/passwd", 0o644, Source::Text(GOPROXY_PASSWD.to_owned())),
+        file("etc/group", 0o644, Source::Text(GOPROXY_GROUP.to_owned())),
+        File { path: "home/goproxy", mode: 0o755, owner: 1000, source: Source::Directory },
+        tmp(),
+    ];
+    let config = Config {
+        entrypoint: &["/usr/bin/tini", "--"],
+        cmd: &["goproxy", "server", "--address", ":8080"],
+        env: &[("PATH", PATH), ("GOROOT", "/usr/local/go")],
+        user: "1000:1000",
+        workdir: "/home/goproxy",
+        port: Some(8080),
+    };
+    let layers = vec![Layer::Debian(ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
+    Recipe { name: "goproxy", tag: family.version(), layers, config }
 }
 
 fn origin() -> Recipe {

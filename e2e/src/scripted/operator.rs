@@ -75,6 +75,7 @@ fn clock(start: Instant) -> Clock {
 pub fn settings() -> Settings {
     Settings {
         engine_image_repository: "registry.example/athens".to_owned(),
+        goproxy_image_repository: "registry.example/goproxy".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
 }

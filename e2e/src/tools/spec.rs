@@ -135,6 +135,13 @@ static ATHENS: Spec = spec!("athens", "github.com/gomods/athens", ATHENS_BINARIE
 
 static ATHENS_0_18_0: Spec = spec!("athens-v0.18.0", "github.com/gomods/athens", ATHENS_BINARIES, ATHENS_STAMPS);
 
+static GOPROXY: Spec = spec!(
+    "goproxy",
+    "github.com/goproxy/goproxy",
+    &[("goproxy", "github.com/goproxy/goproxy/cmd/goproxy")],
+    &[("github.com/goproxy/goproxy/cmd/goproxy/internal.Version", Stamp::Version)],
+);
+
 static HELM: Spec = spec!(
     "helm",
     "helm.sh/helm/v3",
@@ -162,6 +169,7 @@ impl Family {
             Self::LocalPathProvisioner => &LOCAL_PATH_PROVISIONER,
             Self::Athens => &ATHENS,
             Self::Athens0180 => &ATHENS_0_18_0,
+            Self::Goproxy => &GOPROXY,
             Self::Helm => &HELM,
             Self::VersityGw => &VERSITYGW,
         }

@@ -33,6 +33,7 @@ pub struct World {
 fn settings() -> Settings {
     Settings {
         engine_image_repository: "registry.example/athens".to_owned(),
+        goproxy_image_repository: "registry.example/goproxy".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
 }

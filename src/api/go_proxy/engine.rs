@@ -13,16 +13,23 @@ use crate::api::{duration::GoDuration, quantity::Quantity, rule};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Engine {
-    /// Release of Athens: v0.18.0 or v0.18.1. Default: the newest this operator was tested with when the fleet was created;
-    /// it then stays, whatever operator comes later, and the condition EngineUpdateAvailable tells of a newer one.
-    /// v0.18.0 can answer 404 for modules that exist (a race in its child reaper); prefer v0.18.1.
+    /// The program: Athens or Goproxy. Default: Athens, which can do all that has a field here. Goproxy (github.com/goproxy/goproxy)
+    /// is for public modules of other proxies: it needs `upstream.proxies` and a disk, runs no go command, answers lists of
+    /// versions from what it knows while its origins are away, and refuses what it lacks. Each begins with empty storage on the same volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EngineKind")]
+    pub kind: Option<EngineKind>,
+
+    /// Release of the program: v0.18.0 or v0.18.1 of Athens, v0.20.0 of Goproxy. Default: the newest this operator was tested with
+    /// when the fleet was created; it then stays, whatever operator comes later, and the condition EngineUpdateAvailable tells of a
+    /// newer one. Athens v0.18.0 can answer 404 for modules that exist (its child reaper races the go command); prefer v0.18.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 32))]
-    #[x_kube(validation = rule::VERSION.rule())]
     pub version: Option<String>,
 
     /// Container image, by tag or digest; the tag `latest` is refused. Default: the installation's image repository with
-    /// `version` as its tag. It must keep the contract of the official image: an init as entry point and `athens-proxy` on the PATH.
+    /// `version` as its tag. It must keep the contract of the
+    /// official one: for Athens an init as entry point and `athens-proxy` on the PATH, for Goproxy `goproxy` on the PATH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 512))]
     #[x_kube(validation = rule::IMAGE.rule(), validation = rule::IMAGE_PINNED.rule(), validation = rule::IMAGE_LATEST.rule())]
@@ -81,6 +88,17 @@ fn go_env_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         "maxProperties": 6,
         "additionalProperties": { "type": "string", "maxLength": 1024, "x-kubernetes-validations": [rule::GO_ENV_VALUE.rule()] },
     })
+}
+
+/// A program that serves modules.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[schemars(inline)]
+pub enum EngineKind {
+    /// Athens: every storage, version control, private modules.
+    #[default]
+    Athens,
+    /// goproxy: public modules of other proxies, on a disk.
+    Goproxy,
 }
 
 /// When the kubelet pulls an image.

@@ -2,7 +2,7 @@
 
 use kube::core::Rule;
 
-use super::{FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, NEEDLESS_LOCK, NO_NATIVE_LOCK};
+use super::{EngineKind, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, NEEDLESS_LOCK, NO_NATIVE_LOCK, engines};
 use crate::api::{duration::GoDuration, rule};
 
 const SHARED_DISK: &str = "(has(self.storage) && has(self.storage.disk) && has(self.storage.disk.accessMode) && self.storage.disk.accessMode == 'ReadWriteMany')";
@@ -19,10 +19,11 @@ pub fn one_writer() -> String {
     format!("!({SHARED_DISK} || {shared})")
 }
 
-/// Whether proxies share storage that they damage without a lock between them.
+/// Whether proxies share storage that they damage without a lock between them. Athens writes files in place.
 pub fn unlocked() -> String {
     let fragile = stored_in(&["mongo", "minio", "external"]);
-    format!("({SHARED_DISK} || {fragile}) && (!has(self.lock) || has(self.lock.inProcess))")
+    let athens = engines::is(EngineKind::Athens);
+    format!("{athens} && ({SHARED_DISK} || {fragile}) && (!has(self.lock) || has(self.lock.inProcess))")
 }
 
 /// Refuses more than one pod where `alone` holds.
@@ -46,9 +47,9 @@ pub fn needless_lock_rule() -> Rule {
         .field_path(".lock")
 }
 
-/// Refuses the storage's own lock where it has none.
+/// Refuses the storage's own lock where it has none. That of s3 is for a later release: `engine::version::GATES`.
 pub fn native_lock_rule() -> Rule {
-    Rule::new(format!("!has(self.lock) || !has(self.lock.native) || {}", stored_in(&["gcs", "azureBlob"])))
+    Rule::new(format!("!has(self.lock) || !has(self.lock.native) || {}", stored_in(&["gcs", "azureBlob", "s3"])))
         .message(NO_NATIVE_LOCK)
         .field_path(".lock.native")
 }

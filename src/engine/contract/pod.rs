@@ -16,13 +16,10 @@ use k8s_openapi::{
     },
 };
 
-use super::{
-    CA_DIRECTORY, CA_FILE, CONFIG_DIRECTORY, CONFIG_FILE, CONTAINER, DATA_DIRECTORY, HOME_DIRECTORY, LIVE_PATH, PORT,
-    PORT_NAME, READY_PATH, SCRATCH_DIRECTORY, Timing,
-};
+use super::{CA_DIRECTORY, CA_FILE, PORT, PORT_NAME, SCRATCH_DIRECTORY, Timing};
 use crate::{
     api::{go_proxy::ImagePullPolicy, quantity::Quantity},
-    engine::{athens::secrets, coordination},
+    engine::{Program, coordination},
     plan::{
         object::{REVISION_LABEL, fleet_labels, labels, revision_labels, stored_form::stored_form},
         validate::{ValidFleet, ValidServiceAccount, ValidStorage},
@@ -34,8 +31,8 @@ const USER: i64 = 1000;
 /// Room for git's and go's own small files.
 const HOME_SIZE: Quantity = Quantity::mebibytes(64);
 
-/// The pods of one revision. `revision` is also the name of their ConfigMap.
-pub fn pod_template(fleet: &ValidFleet, revision: &str) -> PodTemplateSpec {
+/// The pods of one revision, which run this program. `revision` is also the name of their ConfigMap.
+pub fn pod_template(fleet: &ValidFleet, program: &Program, revision: &str) -> PodTemplateSpec {
     let pod = &fleet.engine.pod;
     let mut all_labels = pod.labels.clone();
     all_labels.extend(labels(fleet));
@@ -51,7 +48,7 @@ pub fn pod_template(fleet: &ValidFleet, revision: &str) -> PodTemplateSpec {
             affinity: affinity(fleet),
             // The engine never talks to the API server.
             automount_service_account_token: Some(false),
-            containers: vec![container(fleet)],
+            containers: vec![container(fleet, program)],
             // A Service called `athens` would otherwise set the engine's port through the environment.
             enable_service_links: Some(false),
             image_pull_secrets: Some(references.collect()),
@@ -65,16 +62,16 @@ pub fn pod_template(fleet: &ValidFleet, revision: &str) -> PodTemplateSpec {
             termination_grace_period_seconds: Some(seconds(Timing::of(fleet).grace_period)),
             tolerations: Some(pod.tolerations.iter().map(stored_form).collect()),
             topology_spread_constraints: Some(spread(fleet, revision)),
-            volumes: Some(volumes(fleet, revision)),
+            volumes: Some(volumes(fleet, program, revision)),
             ..PodSpec::default()
         }),
     }
 }
 
-fn container(fleet: &ValidFleet) -> Container {
+fn container(fleet: &ValidFleet, program: &Program) -> Container {
     let engine = &fleet.engine;
     Container {
-        name: CONTAINER.to_owned(),
+        name: program.container.to_owned(),
         image: Some(engine.image.clone()),
         image_pull_policy: Some(
             match engine.image_pull_policy {
@@ -84,9 +81,9 @@ fn container(fleet: &ValidFleet) -> Container {
             }
             .to_owned(),
         ),
-        // Never `command`: that would replace the init.
-        args: Some(vec!["athens-proxy".to_owned(), format!("-config_file={CONFIG_DIRECTORY}/{CONFIG_FILE}")]),
-        env: Some(environment(fleet)),
+        command: program.command.clone(),
+        args: Some(program.args.clone()),
+        env: Some(environment(fleet, program)),
         ports: Some(vec![ContainerPort {
             name: Some(PORT_NAME.to_owned()),
             container_port: i32::from(PORT),
@@ -95,10 +92,10 @@ fn container(fleet: &ValidFleet) -> Container {
         }]),
         resources: Some(resources(fleet)),
         // Starting takes a moment; a busy node or a slow volume may make it minutes.
-        startup_probe: Some(probe(LIVE_PATH, &Times { period: 1, timeout: 2, failures: 180 })),
-        readiness_probe: Some(probe(READY_PATH, &readiness(&fleet.storage))),
+        startup_probe: Some(probe(program.live_path, &Times { period: 1, timeout: 2, failures: 180 })),
+        readiness_probe: Some(probe(program.ready_path, &readiness(&fleet.storage))),
         // Only a process that hangs for good: killing a busy one would lose its fetches.
-        liveness_probe: Some(probe(LIVE_PATH, &Times { period: 10, timeout: 5, failures: 6 })),
+        liveness_probe: Some(probe(program.live_path, &Times { period: 10, timeout: 5, failures: 6 })),
         lifecycle: Timing::of(fleet).pre_stop.map(|pause| Lifecycle {
             pre_stop: Some(LifecycleHandler {
                 sleep: Some(SleepAction { seconds: seconds(pause) }),
@@ -109,14 +106,14 @@ fn container(fleet: &ValidFleet) -> Container {
         security_context: Some(container_security()),
         // Why it ended is then in the pod's status, where the operator reads it.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: Some(mounts(fleet)),
+        volume_mounts: Some(mounts(fleet, program)),
         ..Container::default()
     }
 }
 
-/// What the file cannot say. Never an empty value: the engine takes it for a setting.
-fn environment(fleet: &ValidFleet) -> Vec<EnvVar> {
-    let mut variables = vec![("HOME", HOME_DIRECTORY.to_owned())];
+/// What every engine is told, then what only this one is.
+fn environment(fleet: &ValidFleet, program: &Program) -> Vec<EnvVar> {
+    let mut variables = vec![("HOME", program.home_directory.to_owned())];
     if fleet.upstream.ca_bundle.is_some() {
         // The engine itself passes requests on to the checksum database. It reads these once, when it first connects.
         variables.push(("SSL_CERT_FILE", format!("{CA_DIRECTORY}/{CA_FILE}")));
@@ -125,7 +122,7 @@ fn environment(fleet: &ValidFleet) -> Vec<EnvVar> {
     variables
         .into_iter()
         .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() })
-        .chain(secrets::environment(fleet))
+        .chain(program.env.iter().cloned())
         .collect()
 }
 
@@ -206,7 +203,7 @@ fn scratch_size(fleet: &ValidFleet) -> Quantity {
     Quantity::gibibytes(2 + u128::from(fleet.engine.fetch_workers.unsigned_abs()))
 }
 
-fn volumes(fleet: &ValidFleet, revision: &str) -> Vec<Volume> {
+fn volumes(fleet: &ValidFleet, program: &Program, revision: &str) -> Vec<Volume> {
     let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
     let empty = |name: &str, size: Quantity| Volume {
         empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(stored(size)), ..EmptyDirVolumeSource::default() }),
@@ -216,7 +213,8 @@ fn volumes(fleet: &ValidFleet, revision: &str) -> Vec<Volume> {
         config_map: Some(ConfigMapVolumeSource { name: revision.to_owned(), ..ConfigMapVolumeSource::default() }),
         ..named("config")
     };
-    let mut volumes = vec![config, empty("home", HOME_SIZE), empty("scratch", scratch_size(fleet))];
+    let mut volumes = if program.files.is_empty() { Vec::new() } else { vec![config] };
+    volumes.extend([empty("home", HOME_SIZE), empty("scratch", scratch_size(fleet))]);
     if let ValidStorage::Disk { .. } = fleet.storage {
         volumes.push(Volume {
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -237,26 +235,27 @@ fn volumes(fleet: &ValidFleet, revision: &str) -> Vec<Volume> {
             ..named("ca")
         });
     }
-    volumes.extend(secrets::key_file(fleet).map(|(volume, _)| volume));
+    volumes.extend(program.volumes.iter().map(|(volume, _)| volume.clone()));
     volumes
 }
 
-fn mounts(fleet: &ValidFleet) -> Vec<VolumeMount> {
+fn mounts(fleet: &ValidFleet, program: &Program) -> Vec<VolumeMount> {
     let at = |name: &str, path: &str| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
         ..VolumeMount::default()
     };
     let read_only = |mount: VolumeMount| VolumeMount { read_only: Some(true), ..mount };
-    let mut mounts =
-        vec![read_only(at("config", CONFIG_DIRECTORY)), at("home", HOME_DIRECTORY), at("scratch", SCRATCH_DIRECTORY)];
+    let config = read_only(at("config", program.files_directory));
+    let mut mounts = if program.files.is_empty() { Vec::new() } else { vec![config] };
+    mounts.extend([at("home", program.home_directory), at("scratch", SCRATCH_DIRECTORY)]);
     if let ValidStorage::Disk { .. } = fleet.storage {
-        mounts.push(at("data", DATA_DIRECTORY));
+        mounts.push(at("data", program.data_directory));
     }
     if fleet.upstream.ca_bundle.is_some() {
         mounts.push(read_only(at("ca", CA_DIRECTORY)));
     }
-    mounts.extend(secrets::key_file(fleet).map(|(_, mount)| mount));
+    mounts.extend(program.volumes.iter().map(|(_, mount)| mount.clone()));
     mounts
 }
 
@@ -322,7 +321,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::plan::fixture::{places, richest, smallest, stored as stored_revision};
+    use crate::plan::fixture::{mirror, places, richest, smallest, stored as stored_revision};
 
     fn template(fleet: &ValidFleet) -> Value {
         stored_revision(fleet, "corp-0123456789").template
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_the_engine_needs_of_its_pod() {
+    fn keeps_what_athens_needs_of_its_pod() {
         for fleet in [smallest(), richest(), in_memory()] {
             let template = template(&fleet);
             let container = container_of(&template);
@@ -384,7 +383,7 @@ mod tests {
     #[test]
     fn passes_pod_security_restricted() {
         let stored_anywhere = places().into_iter().map(|(_, storage)| ValidFleet { storage, ..smallest() });
-        for fleet in [smallest(), richest()].into_iter().chain(stored_anywhere) {
+        for fleet in [smallest(), richest(), mirror()].into_iter().chain(stored_anywhere) {
             let template = template(&fleet);
             let pod = &template["spec"];
             let allowed = ["configMap", "emptyDir", "persistentVolumeClaim", "secret"];
@@ -431,7 +430,7 @@ mod tests {
             let names = |all: &[Value]| all.iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
             assert_eq!(names(volumes), names(mounts), "{place}");
             for mount in mounts.iter().filter(|mount| mount["readOnly"] != true) {
-                let written = ["/home/athens", "/tmp", DATA_DIRECTORY];
+                let written = ["/home/athens", "/tmp", "/var/lib/athens"];
                 assert!(written.contains(&mount["mountPath"].as_str().unwrap()), "{place}: {mount}");
             }
         }

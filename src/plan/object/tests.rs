@@ -32,7 +32,7 @@ fn all(fleet: &ValidFleet) -> Vec<Object> {
     let revision = stored(fleet, REVISION);
     let mut objects = vec![
         controller_revision::build(fleet, REVISION, &revision),
-        config_map::build(fleet, REVISION, &revision),
+        config_map::build(fleet, REVISION, &revision).unwrap(),
         deployment::build(fleet, REVISION, &revision, 1),
         network_policy::build(fleet),
         service::build(fleet, REVISION, Some(instant())),
@@ -136,7 +136,7 @@ fn revision_can_be_read_back() {
 
 #[test]
 fn configuration_is_immutable() {
-    let built = config_map::build(&smallest(), REVISION, &stored(&smallest(), REVISION));
+    let built = config_map::build(&smallest(), REVISION, &stored(&smallest(), REVISION)).unwrap();
     assert_eq!(built.body["immutable"], true);
     assert!(built.body["data"]["config.toml"].as_str().unwrap().contains("StorageType = \"disk\""));
 }

@@ -14,13 +14,13 @@ use crate::{
     api::{
         duration::GoDuration,
         go_proxy::{
-            Autoscaling, ChecksumDatabase, Direct, Engine, EngineServiceAccount, GoProxy, GoProxySpec, Resources,
-            Service, TryNextOn, Upstream,
+            Autoscaling, ChecksumDatabase, Direct, Engine, EngineKind, EngineServiceAccount, GoProxy, GoProxySpec,
+            Resources, Service, TryNextOn, Upstream,
         },
         quantity::Quantity,
         status::{DefaultSource, EffectiveDefault},
     },
-    engine::version::Version,
+    engine::{capability, version::Version},
     plan::object::CONFIRM_DELETE_ANNOTATION,
 };
 
@@ -84,6 +84,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let (spec, metadata) = (&fleet.spec, &fleet.metadata);
     let name = metadata.name.clone().unwrap_or_default();
     let defaults = &mut Defaults::default();
+    let kind = spec.engine_kind();
     let rollout = spec.rollout.clone().unwrap_or_default();
     let engine = engine(&name, spec.engine.clone().unwrap_or_default(), settings, pinned, defaults);
     let service = service(spec.service.clone().unwrap_or_default(), defaults);
@@ -91,9 +92,10 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let confirmation = metadata.annotations.as_ref().and_then(|all| all.get(CONFIRM_DELETE_ANNOTATION));
     let storage = storage::storage(spec.storage.clone(), confirmation == Some(&name), defaults);
     let lock = storage::lock(spec.lock.clone(), &storage, defaults);
-    let upstream = upstream(spec.upstream.clone().unwrap_or_default(), defaults);
+    let upstream = upstream(spec.upstream.clone().unwrap_or_default(), kind, defaults);
     let delay = defaults.or("spec.rollout.scaleDownDelay", rollout.scale_down_delay, SCALE_DOWN_DELAY);
     let history = defaults.or("spec.rollout.revisionHistoryLimit", rollout.revision_history_limit, REVISION_HISTORY);
+    defaults.0.retain(|default| !capability::means_nothing(kind, &default.field));
     ValidFleet {
         name: FleetName(name),
         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -119,9 +121,14 @@ fn engine(
     pinned: Option<Version>,
     defaults: &mut Defaults,
 ) -> ValidEngine {
-    let version = version(given.version.as_deref(), pinned, defaults);
+    let kind = defaults.word("spec.engine.kind", given.kind);
+    let version = version(kind, given.version.as_deref(), pinned, defaults);
     let image = given.image.unwrap_or_else(|| {
-        let image = format!("{}:{version}", settings.engine_image_repository);
+        let repository = match kind {
+            EngineKind::Athens => &settings.engine_image_repository,
+            EngineKind::Goproxy => &settings.goproxy_image_repository,
+        };
+        let image = format!("{repository}:{}", version.as_str());
         defaults.note("spec.engine.image", &image, DefaultSource::Derived);
         image
     });
@@ -144,12 +151,13 @@ fn engine(
     }
 }
 
-/// The version named, else the one the fleet runs already, else the newest.
-fn version(given: Option<&str>, pinned: Option<Version>, defaults: &mut Defaults) -> Version {
-    given.and_then(Version::parse).unwrap_or_else(|| {
+/// The version named, else the one of this engine that the fleet runs already, else the newest.
+fn version(kind: EngineKind, given: Option<&str>, pinned: Option<Version>, defaults: &mut Defaults) -> Version {
+    given.and_then(|name| Version::of(kind, name)).unwrap_or_else(|| {
+        let pinned = pinned.filter(|version| version.kind() == kind);
         let source = if pinned.is_some() { DefaultSource::Pinned } else { DefaultSource::Default };
-        let version = pinned.unwrap_or(Version::NEWEST);
-        defaults.note("spec.engine.version", version, source);
+        let version = pinned.unwrap_or(Version::newest(kind));
+        defaults.note("spec.engine.version", version.as_str(), source);
         version
     })
 }
@@ -228,11 +236,17 @@ fn cpu_metric() -> MetricSpec {
     }
 }
 
-fn upstream(given: Upstream, defaults: &mut Defaults) -> ValidUpstream {
+fn upstream(given: Upstream, kind: EngineKind, defaults: &mut Defaults) -> ValidUpstream {
     if given.proxies.is_empty() {
         defaults.note("spec.upstream.proxies", "the go command's own", DefaultSource::Default);
     }
-    let direct = defaults.word("spec.upstream.direct", given.direct);
+    let direct = match (kind, given.direct) {
+        (EngineKind::Goproxy, None) => {
+            defaults.note("spec.upstream.direct", "Disabled", DefaultSource::Derived);
+            Direct::Disabled
+        }
+        (EngineKind::Athens, None) | (_, Some(_)) => defaults.word("spec.upstream.direct", given.direct),
+    };
     let origin = |proxy: crate::api::go_proxy::UpstreamProxy, defaults: &mut Defaults| Origin {
         try_next_on: defaults
             .word::<TryNextOn>(&format!("spec.upstream.proxies.{}.tryNextOn", proxy.name), proxy.try_next_on),

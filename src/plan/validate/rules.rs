@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Refusal, ValidLock, resolve};
+use super::{Refusal, ValidLock, ValidStorage, resolve};
 use crate::api::{
     go_proxy::{
         Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DELETE_ELSEWHERE, DISABLED_DATABASE,
@@ -18,7 +18,11 @@ use crate::api::{
     quantity::Quantity,
     rule,
 };
-use crate::engine::coordination::{self, Together};
+use crate::engine::{
+    capability::{self, Wish},
+    coordination::{self, Together},
+    version,
+};
 
 /// Databases whose keys the go command carries.
 const KNOWN_DATABASES: [&str; 2] = ["sum.golang.org", "sum.golang.google.cn"];
@@ -32,6 +36,7 @@ pub fn name(name: &str) -> Vec<Refusal> {
 /// Checks what the schema leaves open.
 pub fn check(spec: &GoProxySpec) -> Vec<Refusal> {
     let mut found = Vec::new();
+    check_for_engine(spec, &mut found);
     check_sharing(spec, &mut found);
     found.extend(check_fetch_time(spec));
     if let Some(autoscaling) = &spec.autoscaling {
@@ -61,6 +66,21 @@ pub(super) fn shown(field: &str, reason: &str, values: &[&str]) -> Refusal {
     Refusal::new(field, &filled)
 }
 
+/// What depends on the engine. The same tables make the rules of the CRD.
+fn check_for_engine(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
+    let kind = spec.engine_kind();
+    let version = spec.engine.as_ref().and_then(|engine| engine.version.as_ref());
+    let refused = version.into_iter().flat_map(|version| version::refuse(kind, version));
+    found.extend(refused.map(|reason| Refusal::new("spec.engine.version", &reason)));
+    let Ok(spec) = serde_json::to_value(spec) else { return };
+    let early = version::GATES
+        .iter()
+        .filter(|gate| [gate.field, gate.beside].iter().all(|field| Wish::Given(field).is_in(&spec)));
+    found.extend(early.map(|gate| Refusal::new(format!("spec.{}", gate.field), gate.reason)));
+    let lacks = capability::lacks(kind, &spec);
+    found.extend(lacks.map(|lack| Refusal::new(format!("spec.{}", lack.wish.field()), lack.reason)));
+}
+
 /// What several proxies may share: `engine::coordination` decides. The same as `go_proxy::sharing` says in CEL.
 fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
     let undecided = spec.storage.as_ref().is_some_and(|storage| storage.places() > 1)
@@ -70,7 +90,8 @@ fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
         return;
     }
     let (storage, lock) = resolve::storage_and_lock(spec);
-    let unlocked = coordination::together(&storage, &lock) == Together::Damaging && lock != ValidLock::Native;
+    let unlocked =
+        coordination::together(spec.engine_kind(), &storage, &lock) == Together::Damaging && lock != ValidLock::Native;
     let pods = [
         ("spec.replicas", Some(spec.replicas)),
         ("spec.autoscaling.maxReplicas", spec.autoscaling.as_ref().map(|autoscaling| autoscaling.max_replicas)),
@@ -85,7 +106,11 @@ fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
     if !storage.is_shared() && matches!(lock, ValidLock::Redis(_) | ValidLock::Etcd { .. }) {
         found.push(Refusal::new("spec.lock", NEEDLESS_LOCK));
     }
-    if lock == ValidLock::Native && coordination::together(&storage, &lock) != Together::Safe {
+    let too_early = matches!(storage, ValidStorage::S3 { .. });
+    if lock == ValidLock::Native
+        && !too_early
+        && coordination::together(spec.engine_kind(), &storage, &lock) != Together::Safe
+    {
         found.push(Refusal::new("spec.lock.native", NO_NATIVE_LOCK));
     }
 }

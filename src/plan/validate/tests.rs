@@ -58,10 +58,78 @@ fn a_version_is_named_else_pinned_else_the_newest() {
 #[test]
 fn every_supported_version_is_accepted_and_named() {
     for version in Version::ALL {
-        assert_eq!(valid(&json!({ "engine": { "version": version.as_str() } })).engine.version, version);
-        let refused = parse(object(&json!({ "engine": { "version": "v9" } }))).unwrap_err();
+        let spec = |name: &str| {
+            let engine = json!({ "kind": format!("{:?}", version.kind()), "version": name });
+            json!({ "engine": engine, "upstream": { "proxies": [MIRROR_PROXY.clone()] } })
+        };
+        assert_eq!(valid(&spec(version.as_str())).engine.version, version);
+        let refused = parse(object(&spec("v9"))).unwrap_err();
         assert!(refused[0].message.contains(version.as_str()), "{}", refused[0].message);
     }
+}
+
+static MIRROR_PROXY: std::sync::LazyLock<Value> =
+    std::sync::LazyLock::new(|| json!({ "name": "mirror", "url": "https://mirror.example.com" }));
+
+#[test]
+fn a_fleet_of_the_other_engine_is_what_its_builders_expect() {
+    let ca = json!({ "configMapKeyRef": { "name": "corp-ca", "key": "ca.crt" } });
+    let upstream = json!({ "proxies": [MIRROR_PROXY.clone()], "caBundle": ca });
+    let mut mirror = valid(&json!({ "engine": { "kind": "Goproxy" }, "upstream": upstream }));
+    assert_eq!(default(&mirror, "spec.engine.version"), Some(("v0.20.0", DefaultSource::Default)));
+    assert_eq!(default(&mirror, "spec.upstream.direct"), Some(("Disabled", DefaultSource::Derived)));
+    for nothing in ["spec.engine.fetchWorkers", "spec.engine.logLevel", "spec.engine.goEnv.GOTOOLCHAIN", "spec.lock"] {
+        assert_eq!(default(&mirror, nothing), None, "{nothing} means nothing here");
+    }
+    mirror.defaults.clear();
+    assert_eq!(mirror, crate::plan::fixture::mirror());
+}
+
+#[test]
+fn a_version_is_pinned_within_one_engine() {
+    let goproxy = json!({ "engine": { "kind": "Goproxy" }, "upstream": { "proxies": [MIRROR_PROXY.clone()] } });
+    let given = parse(object(&goproxy)).unwrap();
+    let fleet = validate(&given, &settings(), Some(Version::V0_18_0)).unwrap();
+    assert_eq!(fleet.engine.version, Version::Goproxy0_20_0);
+    let athens = validate(&parse(object(&json!({}))).unwrap(), &settings(), Some(Version::Goproxy0_20_0)).unwrap();
+    assert_eq!(athens.engine.version, Version::V0_18_1);
+}
+
+#[test]
+fn an_engine_is_asked_for_no_more_than_it_has() {
+    let most = json!({
+        "engine": { "kind": "Goproxy", "fetchWorkers": 5, "logLevel": "Debug", "goEnv": { "GODEBUG": "a=1" } },
+        "storage": { "s3": { "bucket": "modules" } },
+        "lock": { "redis": { "address": "redis:6379" } },
+        "upstream": { "direct": "Enabled" },
+        "private": { "modules": ["git.example.com/*"] },
+    });
+    let refused = fields(parse(object(&most)));
+    for field in [
+        "spec.engine.fetchWorkers",
+        "spec.engine.logLevel",
+        "spec.engine.goEnv",
+        "spec.storage.s3",
+        "spec.lock",
+        "spec.upstream.direct",
+        "spec.upstream.proxies",
+        "spec.private",
+    ] {
+        assert!(refused.iter().any(|one| one == field), "{field} is not refused: {refused:?}");
+    }
+    let on_shared_disk = json!({
+        "replicas": 3, "engine": { "kind": "Goproxy" }, "storage": { "disk": { "accessMode": "ReadWriteMany" } },
+        "upstream": { "proxies": [MIRROR_PROXY.clone()] },
+    });
+    assert!(coordination::may_overlap(&valid(&on_shared_disk)), "it puts whole files in place");
+}
+
+#[test]
+fn what_a_later_release_brings_is_refused_with_its_name() {
+    let spec = json!({ "storage": { "s3": { "bucket": "modules" } }, "lock": { "native": {} } });
+    let refused = parse(object(&spec)).unwrap_err();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].message.contains("only from Athens v0.19.0 on"), "{}", refused[0].message);
 }
 
 #[test]
@@ -180,7 +248,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         validate(&given, &settings(), None).unwrap_err().into_iter().map(|refusal| refusal.field).collect();
     assert_eq!(
         found,
-        ["spec.engine.fetchTimeout", "spec.engine.version", "metadata.name", "spec.replicas", "spec.storage"]
+        ["spec.engine.fetchTimeout", "metadata.name", "spec.engine.version", "spec.replicas", "spec.storage"]
     );
 }
 

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::{
     engine::{
-        config::protocol_workers,
-        contract::{DATA_DIRECTORY, Timing},
+        athens::{DATA_DIRECTORY, config::protocol_workers},
+        contract::Timing,
         coordination::{Together, together},
     },
     plan::validate::{AzureIdentity, RedisServers, ValidFleet, ValidLock, ValidRedis, ValidStorage},
@@ -203,7 +203,7 @@ impl LockTimes {
         let turns = u64::from((protocol_workers(workers) / workers + 1).unsigned_abs());
         let fetch = Timing::of(fleet).stash_timeout;
         let queue = turns * fetch + LOCK_MARGIN_SECONDS;
-        let ttl = match together(&fleet.storage, &ValidLock::InProcess) {
+        let ttl = match together(fleet.engine.version.kind(), &fleet.storage, &ValidLock::InProcess) {
             Together::Apart | Together::Safe | Together::Wasteful => fetch + LOCK_MARGIN_SECONDS,
             Together::Damaging => queue,
         };
