@@ -62,6 +62,12 @@ impl Module {
         (escape(&self.path()), self.version())
     }
 
+    /// Where a proxy has its zip.
+    pub fn zip(self) -> String {
+        let (path, version) = self.escaped();
+        format!("/{path}/@v/{version}.zip")
+    }
+
     const fn major(self) -> usize {
         if self.index % 7 == 6 { 2 } else { 1 }
     }

@@ -24,7 +24,7 @@ const FLEET: &str = "public";
 
 /// A project downloads with every sum verified, and again when the origin is gone.
 pub fn downloads_are_verified_then_served_without_the_origin(stage: &Stage) -> Telling<'_> {
-    Box::pin(verified_then_unplugged(stage))
+    Box::pin(verified_then_unplugged(stage, "story-download", json!({})))
 }
 
 /// What matches a private pattern is not asked for at the origin, which has it.
@@ -32,10 +32,10 @@ pub fn private_modules_stay_private(stage: &Stage) -> Telling<'_> {
     Box::pin(private_stays_private(stage))
 }
 
-async fn verified_then_unplugged(stage: &Stage) -> Result<()> {
-    let namespace = "story-download";
+/// A fleet of this spec, which says all but its origin.
+pub(super) async fn verified_then_unplugged(stage: &Stage, namespace: &str, spec: Value) -> Result<()> {
     let origin = Origin::start(stage, namespace).await?;
-    let settings = fleet(stage, &origin, &json!([])).await?;
+    let settings = fleet(stage, &origin, spec).await?;
     let work = tempfile::tempdir().context("cannot make a directory for the client")?;
     let client = GoClient::new(work.path(), &settings, &address(stage, namespace).await?);
     let (fresh, checked_out) = (work.path().join("fresh"), work.path().join("checked-out"));
@@ -79,7 +79,7 @@ async fn verified_then_unplugged(stage: &Stage) -> Result<()> {
 async fn private_stays_private(stage: &Stage) -> Result<()> {
     let namespace = "story-private";
     let origin = Origin::start(stage, namespace).await?;
-    let settings = fleet(stage, &origin, &json!(["origin.invalid/Mixed"])).await?;
+    let settings = fleet(stage, &origin, json!({"private": {"modules": ["origin.invalid/Mixed"]}})).await?;
     ensure!(settings.gonosumdb == "origin.invalid/Mixed", "clients are told GONOSUMDB={:?}", settings.gonosumdb);
     let work = tempfile::tempdir().context("cannot make a directory for the client")?;
     let client = GoClient::new(work.path(), &settings, &address(stage, namespace).await?);
@@ -104,7 +104,7 @@ async fn private_stays_private(stage: &Stage) -> Result<()> {
 
 /// The generated modules and their checksum database, served by TLS inside the cluster under a name and certificate
 /// of their own.
-pub(super) struct Origin {
+pub(crate) struct Origin {
     namespace: String,
     /// The zip of this one takes long.
     slow: Option<Module>,
@@ -112,7 +112,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// Starts it in a namespace, which is made.
-    pub(super) async fn start(stage: &Stage, namespace: &str) -> Result<Self> {
+    pub(crate) async fn start(stage: &Stage, namespace: &str) -> Result<Self> {
         Self::start_with(stage, namespace, None).await
     }
 
@@ -190,7 +190,7 @@ impl Origin {
     }
 
     /// The fleet's part that leads here and nowhere else. The certificate authority is in the ConfigMap of this name.
-    pub(super) fn upstream(&self, authority: &str) -> Result<Value> {
+    pub(crate) fn upstream(&self, authority: &str) -> Result<Value> {
         let key = generated::checksum_database()?;
         let (name, host) = (key.split('+').next().unwrap_or_default(), self.host());
         Ok(json!({
@@ -218,7 +218,7 @@ impl Origin {
     }
 
     /// Takes it away, and waits until nothing of it answers.
-    async fn unplug(&self, stage: &Stage) -> Result<()> {
+    pub(super) async fn unplug(&self, stage: &Stage) -> Result<()> {
         let deployments: Api<Deployment> = Api::namespaced(stage.client.clone(), &self.namespace);
         deployments.delete(ORIGIN, &DeleteParams::foreground()).await?;
         let pods: Api<Pod> = Api::namespaced(stage.client.clone(), &self.namespace);
@@ -256,8 +256,8 @@ fn pod() -> Value {
 }
 
 /// A fleet that knows this origin and its checksum database alone; returns what clients are told to set.
-async fn fleet(stage: &Stage, origin: &Origin, private: &Value) -> Result<ClientSettings> {
-    let spec = json!({"upstream": origin.upstream("authority")?, "private": {"modules": private}});
+async fn fleet(stage: &Stage, origin: &Origin, mut spec: Value) -> Result<ClientSettings> {
+    spec["upstream"] = origin.upstream("authority")?;
     stage.apply_fleet(&origin.namespace, FLEET, spec).await?;
     let fleet = stage.wait_settled(&origin.namespace, FLEET).await?;
     ensure!(holds(&fleet, "Ready") == Some(true), "the fleet is settled and not ready");

@@ -19,6 +19,7 @@ pub mod control_plane;
 pub mod convergence;
 pub mod corpus;
 pub mod download;
+pub mod engines;
 pub mod faults;
 pub mod lab;
 pub mod leadership;

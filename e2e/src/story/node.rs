@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Stage, Story, download, serving, troubles};
+use super::{Stage, Story, download, engines, serving, troubles};
 use crate::{
     cluster::until,
     image::{self, Image},
@@ -22,6 +22,11 @@ pub const ALL: &[Story] = &[
         name: "downloads are verified, and served by Athens with the origin unplugged",
         tell: download::downloads_are_verified_then_served_without_the_origin,
     },
+    Story {
+        name: "goproxy verifies downloads, and gives them back with the origin unplugged",
+        tell: engines::goproxy_serves_without_the_origin,
+    },
+    Story { name: "a fleet changes its engine and back", tell: engines::a_fleet_changes_its_engine_and_back },
     Story { name: "private modules are never asked for at an origin", tell: download::private_modules_stay_private },
     Story { name: "the autoscaler reads its metric", tell: serving::the_autoscaler_reads_its_metric },
     Story { name: "a change loses no request where revisions overlap", tell: serving::a_change_loses_no_request },
@@ -43,7 +48,7 @@ pub const ALL: &[Story] = &[
 ];
 
 /// What the stories run in pods, besides the operator.
-pub const IMAGES: [Image; 4] = [Image::Athens, Image::Athens0180, Image::Origin, Image::Busybox];
+pub const IMAGES: [Image; 5] = [Image::Athens, Image::Athens0180, Image::Goproxy, Image::Origin, Image::Busybox];
 
 /// Loads the images and installs the operator.
 pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {

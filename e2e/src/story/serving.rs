@@ -218,8 +218,15 @@ pub fn athens_is_upgraded_and_taken_back(stage: &Stage) -> Telling<'_> {
             let fleet = stage.wait_settled(namespace, "corp").await?;
             let body = body_of(&service_address(stage, namespace).await?, "/version").await?;
             ensure!(body.contains(version), "{version} was asked for, {body} answers");
-            let update = super::holds(&fleet, "EngineUpdateAvailable");
-            ensure!(update == Some(version == "v0.18.0"), "EngineUpdateAvailable is {update:?} on {version}");
+            let update = super::condition(&fleet, "EngineUpdateAvailable").context("no word of updates")?;
+            let told = (update.status.as_str(), update.reason.as_str());
+            let expected = if version == "v0.18.0" { ("True", "FaultyEngine") } else { ("False", "UpToDate") };
+            ensure!(told == expected, "EngineUpdateAvailable is {told:?} on {version}");
+            ensure!(
+                version != "v0.18.0" || update.message.contains("404"),
+                "the fault is not told: {}",
+                update.message
+            );
         }
         stage.abandon(namespace).await
     })

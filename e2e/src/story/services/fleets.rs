@@ -87,24 +87,24 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
         }});
         parts.apply(stage, &lock).await?;
         let address = service_address(stage, namespace).await?;
-        ensure!(ask(&address, &zip(known), PATIENT).await?.0 == 200, "the first fetch failed");
+        ensure!(ask(&address, &known.zip(), PATIENT).await?.0 == 200, "the first fetch failed");
 
-        let path = zip(slow);
+        let path = slow.zip();
         let (during, killed) = tokio::join!(ask(&address, &path, PATIENCE), parts.kill_redis_while_it_locks(slow));
         killed?;
         stage.progress.note(format!("  a fetch whose lock was lost is answered with {}", during?.0));
         let (status, _) = ask(&address, &path, PATIENT).await?;
         ensure!(status == 200, "what was fetched while Redis was lost is answered with {status}");
-        let (status, _) = ask(&address, &zip(known), PATIENT).await?;
+        let (status, _) = ask(&address, &known.zip(), PATIENT).await?;
         ensure!(status == 200, "without Redis, what is stored is answered with {status}");
-        let (status, _) = ask(&address, &zip(unknown), PATIENCE).await?;
+        let (status, _) = ask(&address, &unknown.zip(), PATIENCE).await?;
         ensure!(status >= 500, "without Redis, a miss is answered with {status}");
 
         parts.a_start_without_redis_is_told_of(stage).await?;
-        ensure!(ask(&address, &zip(known), PATIENT).await?.0 == 200, "the proxy that is left does not serve");
+        ensure!(ask(&address, &known.zip(), PATIENT).await?.0 == 200, "the proxy that is left does not serve");
         parts.redis.server.start_again().await?;
         until("misses work again", Duration::from_secs(60), || async {
-            Ok((ask(&address, &zip(unknown), PATIENCE).await?.0 == 200).then_some(()))
+            Ok((ask(&address, &unknown.zip(), PATIENCE).await?.0 == 200).then_some(()))
         })
         .await?;
         stage.wait_settled(namespace, FLEET).await?;
@@ -185,7 +185,7 @@ impl Parts {
     /// All clients at once; how many fetches reached the origin.
     async fn ask_cold(&self, stage: &Stage, module: Module) -> Result<usize> {
         let address = service_address(stage, self.namespace).await?;
-        let path = zip(module);
+        let path = module.zip();
         let answers = join_all((0..CLIENTS).map(|_| ask(&address, &path, PATIENCE))).await;
         let mut bodies = std::collections::BTreeSet::new();
         for answer in answers {
@@ -236,9 +236,4 @@ impl Parts {
         self.sentinel.close().await?;
         self.etcd.server.close().await
     }
-}
-
-fn zip(module: Module) -> String {
-    let (path, version) = module.escaped();
-    format!("/{path}/@v/{version}.zip")
 }
