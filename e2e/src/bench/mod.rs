@@ -5,6 +5,7 @@
 mod cold_start;
 mod convergence;
 mod economy;
+mod engines;
 mod fleet;
 mod footprint;
 mod legs;
@@ -29,7 +30,7 @@ use crate::progress::Progress;
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Metric {
-    /// Everything.
+    /// Everything about the operator.
     All,
     /// Child writes per second.
     P1,
@@ -47,6 +48,8 @@ pub enum Metric {
     P7,
     /// Binary and image.
     Size,
+    /// A download through each engine; only when named, as it measures them and not the operator.
+    Engines,
 }
 
 /// Arguments of `cargo lab bench`.
@@ -72,6 +75,15 @@ struct Report {
 
 /// Measures, and returns the table to print.
 pub async fn run(options: &Options, state: &StateDir, progress: Progress) -> Result<String> {
+    if options.metric == Metric::Engines {
+        let report = engines::measure(&progress).await?;
+        return Ok(format!(
+            "{}\n\n{}\n  {}\n",
+            usage::machine_line(),
+            table::render(&report.rows),
+            report.notes.join("\n  ")
+        ));
+    }
     if cfg!(debug_assertions) {
         return Err(optimised::run_instead(&progress));
     }
