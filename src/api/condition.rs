@@ -44,6 +44,10 @@ pub enum Reason {
     ImageUnavailable,
     /// The volume is not bound or cannot be attached.
     VolumePending,
+    /// The claim that the fleet is to take over does not exist.
+    VolumeMissing,
+    /// Somebody else's pod mounts the claim that the fleet is to take over.
+    VolumeInUse,
     /// The engine refuses its configuration.
     ConfigRefused,
     /// The engine ends again and again.
@@ -82,6 +86,8 @@ impl Reason {
             Self::NameTaken => "NameTaken",
             Self::ImageUnavailable => "ImageUnavailable",
             Self::VolumePending => "VolumePending",
+            Self::VolumeMissing => "VolumeMissing",
+            Self::VolumeInUse => "VolumeInUse",
             Self::ConfigRefused => "ConfigRefused",
             Self::CrashLoop => "CrashLoop",
             Self::QuotaExceeded => "QuotaExceeded",

@@ -50,7 +50,8 @@ use super::{duration::GoDuration, rule, status::GoProxyStatus};
     printcolumn(name = "Status", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = name_rule(&rule::FLEET_NAME),
-    validation = name_rule(&rule::FLEET_NAME_ENDING)
+    validation = name_rule(&rule::FLEET_NAME_ENDING),
+    validation = own_claim_rule()
 )]
 #[x_kube(
     validation = sharing::replicas_rule(ONE_WRITER, &sharing::one_writer()),
@@ -170,6 +171,14 @@ fn name_rule(form: &rule::Form) -> kube::core::Rule {
         Message::Expression(text) => Message::Expression(named(&text)),
     });
     kube::core::Rule { rule: on_name(&rule.rule), message, ..rule }
+}
+
+/// A fleet cannot take over the volume that it would make itself.
+fn own_claim_rule() -> kube::core::Rule {
+    let claim = "self.spec.storage.disk.existingClaim";
+    let named = format!("has(self.spec.storage) && has(self.spec.storage.disk) && has({claim})");
+    kube::core::Rule::new(format!("!({named}) || {claim} != self.metadata.name + '-data'"))
+        .message(rule::shown(&format!("spec.storage.disk.existingClaim: {OWN_CLAIM}"), claim))
 }
 
 /// The default of `replicas`. It is in the schema, because the scale subresource has no value to show otherwise.

@@ -47,12 +47,21 @@ pub(super) fn deleted_again() -> Obstacle {
 /// An obstacle's message tells which object it is about.
 pub(super) fn naming(object: &Object, setback: Setback) -> Setback {
     if let Setback::Refused(Obstacle { reason, message }) = &setback
-        && !matches!(reason, Reason::NameTaken | Reason::Progressing)
+        && !matches!(reason, Reason::NameTaken | Reason::VolumeInUse | Reason::Progressing)
     {
         let message = format!("{} {}: {message}", object.kind.as_str(), object.name);
         return Setback::Refused(Obstacle { reason: *reason, message });
     }
     setback
+}
+
+/// Somebody else writes to the claim that the fleet is to take over.
+pub(super) fn in_use(claim: &str, who: &str) -> Setback {
+    let message = format!(
+        "{who} mounts PersistentVolumeClaim {claim}, which spec.storage.disk.existingClaim names: end it, by scaling what \
+         made it to 0; two writers would damage modules"
+    );
+    Setback::Refused(Obstacle { reason: Reason::VolumeInUse, message })
 }
 
 /// A Deployment of another revision, or of somebody else who gave it the fleet's label, where one writer is to start alone.

@@ -4,7 +4,7 @@ use kube::client::Body;
 use serde_json::json;
 
 use super::*;
-use crate::{leader::Leadership, plan::validate::Settings};
+use crate::{api::condition::Reason, leader::Leadership, plan::validate::Settings};
 
 /// Answers every write: one kind is refused, all else is stored as it was sent. Tells what was asked for.
 async fn refusing(
@@ -196,4 +196,63 @@ async fn a_child_that_is_deleted_each_time_is_not_made_for_ever() {
     assert!(outcome.obstacles[0].message.contains("deleted as often as the operator makes it"));
     tokio::time::advance(std::time::Duration::from_secs(61)).await;
     assert_eq!(applier.apply(fleet, &here(objects)).await.writes, 1, "and then tried again");
+}
+
+/// Answers every question for pods with these, and every other one with nothing; takes every write. Tells what was written.
+async fn with_pods(
+    mut requests: tower_test::mock::Handle<http::Request<Body>, http::Response<Body>>,
+    pods: serde_json::Value,
+) -> Vec<String> {
+    let mut written = Vec::new();
+    while let Some((request, reply)) = requests.next_request().await {
+        let (head, body) = request.into_parts();
+        let last = head.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let ours = head.uri.query().unwrap_or_default().contains("goproxy.rs");
+        let answer = if head.method == http::Method::GET {
+            let items = if last == "pods" && !ours { pods.clone() } else { json!([]) };
+            json!({ "kind": "List", "items": items }).to_string().into()
+        } else {
+            written.push(last);
+            body.collect().await.unwrap().to_bytes()
+        };
+        reply.send_response(http::Response::builder().status(201).body(Body::from(answer)).unwrap());
+    }
+    written
+}
+
+#[tokio::test]
+async fn no_pod_starts_on_a_claim_that_somebody_else_s_pod_mounts() {
+    let pod = |labels: serde_json::Value, phase: &str| {
+        json!({
+            "metadata": { "name": "by-hand-0", "labels": labels }, "status": { "phase": phase },
+            "spec": { "volumes": [{ "name": "m", "persistentVolumeClaim": { "claimName": "modules" } }] },
+        })
+    };
+    let fence = |beside: Vec<String>| Precondition::NoPodsOutside {
+        revision: "corp-1".to_owned(),
+        beside,
+        resource_version: None,
+        claim: Some("modules".to_owned()),
+    };
+    for fence in [fence(Vec::new()), fence(vec!["corp-0".to_owned()])] {
+        for (pod, starts) in [
+            (pod(json!({}), "Running"), false),
+            (pod(json!({ "goproxy.rs/fleet": "other" }), "Pending"), false),
+            (pod(json!({}), "Succeeded"), true),
+            (pod(json!({ "goproxy.rs/fleet": "corp" }), "Running"), true),
+        ] {
+            let body = json!({ "metadata": { "name": "corp-1", "namespace": "build" }, "spec": { "replicas": 1 } });
+            let object = Object::from_body(Kind::Deployment, "corp-1", body).only_if(fence.clone());
+            let (_, key, store) = smallest();
+            let (service, requests) = tower_test::mock::pair();
+            let server = tokio::spawn(with_pods(requests, json!([pod.clone()])));
+            let applier = applier(service, store);
+            let outcome = applier.apply(Fleet { key: &key, uid: "u", known: false }, &here(vec![object])).await;
+            drop(applier);
+            let written = server.await.unwrap();
+            assert_eq!(!written.is_empty(), starts, "{fence:?} {pod}");
+            let told: Vec<_> = outcome.obstacles.iter().map(|one| one.reason).collect();
+            assert_eq!(told, if starts { vec![] } else { vec![Reason::VolumeInUse] }, "{fence:?} {pod}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ use tracing::Instrument;
 
 use crate::{
     api::{
+        condition::Reason,
         go_proxy::GoProxy,
         status::{GoProxyStatus, RegionState, WaitingReason},
     },
@@ -39,6 +40,9 @@ use states::States;
 
 /// A fleet that waits for other fleets' changes to end looks again after this long: nothing tells it.
 const SLOT_PERIOD: Duration = Duration::from_secs(30);
+
+/// A fleet that waits for somebody else's pod to leave its claim looks again after this long: no watch of ours tells of that pod.
+const STRANGER_PERIOD: Duration = Duration::from_secs(10);
 
 /// What reconciling needs. Shared by all workers.
 pub struct Context {
@@ -210,7 +214,9 @@ impl Context {
             self.events.transition(fleet, planned);
         }
         if !applied.obstacles.is_empty() {
-            return (Outcome::Obstructed, Next::Failed { not_before: None });
+            let waits = applied.obstacles.iter().all(|obstacle| obstacle.reason == Reason::VolumeInUse);
+            let next = if waits { Next::After(STRANGER_PERIOD) } else { Next::Failed { not_before: None } };
+            return (Outcome::Obstructed, next);
         }
         (outcome(planned, applied), self.next(planned, waiting))
     }

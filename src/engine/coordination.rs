@@ -43,10 +43,11 @@ pub const fn may_overlap(fleet: &ValidFleet) -> bool {
     !matches!(together(fleet.engine.version.kind(), &fleet.storage, &fleet.lock), Together::Damaging)
 }
 
-/// What two proxies must agree on to run at the same time: the storage that they share, and the lock on it. `None` where each
-/// has its own. Two revisions with different texts never overlap.
+/// What two proxies must agree on to run at the same time: the storage that they share, or could both name, and the lock on it.
+/// `None` where each has its own. Two revisions with different texts never overlap.
 pub fn agreement(fleet: &ValidFleet) -> Option<String> {
-    fleet.storage.is_shared().then(|| format!("{} locked by {}", fleet.storage.identity(), fleet.lock.identity()))
+    let named = fleet.storage.is_shared() || fleet.storage.foreign_claim().is_some();
+    named.then(|| format!("{} locked by {}", fleet.storage.identity(), fleet.lock.identity()))
 }
 
 #[cfg(test)]
@@ -68,6 +69,8 @@ mod tests {
             ("memory", Apart, Apart, Apart),
             ("disk", Damaging, Damaging, Damaging),
             ("shared-disk", Damaging, Damaging, Safe),
+            ("claim", Damaging, Damaging, Damaging),
+            ("shared-claim", Damaging, Damaging, Safe),
             ("s3", Wasteful, Damaging, Safe),
             ("gcs", Wasteful, Safe, Safe),
             ("azure-key", Wasteful, Safe, Safe),
@@ -102,6 +105,7 @@ mod tests {
             ..smallest()
         };
         assert_eq!(agreement(&fleet("memory", "in-process")), None);
+        assert_ne!(agreement(&fleet("shared-disk", "redis")), agreement(&fleet("shared-claim", "redis")));
         assert_eq!(agreement(&fleet("s3", "redis")), agreement(&fleet("s3", "redis")));
         assert_ne!(agreement(&fleet("s3", "redis")), agreement(&fleet("s3", "etcd")));
         assert_ne!(agreement(&fleet("s3", "redis")), agreement(&fleet("gcs", "redis")));

@@ -15,7 +15,7 @@ use super::{
     overlap,
     revision::Revision,
     rollout::Decision,
-    validate::{ValidFleet, ValidStorage},
+    validate::ValidFleet,
 };
 
 /// The revisions that stay: the wanted one, what clients get, whatever has pods, and the newest of the others to go back to.
@@ -61,7 +61,8 @@ pub fn objects(
         let replicas = decision.scale.get(name).copied().unwrap_or(0);
         let object = deployment::build(fleet, name, stored, replicas);
         let beside = (!decision.alone).then(|| overlap::beside(kept, name, stored)).flatten();
-        objects.push(object.only_if(deployment_fence(children, name, replicas, decision, beside)));
+        let start = Start { revision: name, beside, claim: foreign_claim(fleet, stored) };
+        objects.push(object.only_if(deployment_fence(children, start, replicas, decision)));
     }
     objects.extend(service_account::build(fleet));
     objects.push(network_policy::build(fleet));
@@ -74,22 +75,38 @@ pub fn objects(
     objects
 }
 
+/// What a revision's pods meet when they start.
+struct Start<'a> {
+    revision: &'a str,
+    /// The only revisions that it may run with, where it is not free to run with any.
+    beside: Option<Vec<String>>,
+    /// The claim of somebody else that its pods mount.
+    claim: Option<String>,
+}
+
+/// The claim of somebody else that a revision's pods mount, by the text they are made of.
+fn foreign_claim(fleet: &ValidFleet, stored: &StoredRevision) -> Option<String> {
+    let volumes = stored.template.pointer("/spec/volumes")?.as_array()?;
+    let named =
+        |volume: &serde_json::Value| volume.pointer("/persistentVolumeClaim/claimName")?.as_str().map(str::to_owned);
+    volumes.iter().find_map(named).filter(|claim| *claim != fleet.name.data())
+}
+
 /// Scaling to 0 and starting on storage that others can write to are transitions; any other write of a Deployment may be
-/// repeated freely. `beside`: the only revisions that this one may run with, where it is not free to run with any.
+/// repeated freely.
 fn deployment_fence(
     children: &Children,
-    name: &str,
+    Start { revision, beside, claim }: Start<'_>,
     replicas: i32,
     decision: &Decision,
-    beside: Option<Vec<String>>,
 ) -> Precondition {
-    let child = children.get(&(Kind::Deployment, name.to_owned()));
-    let running = deployment_of(children, name).map_or(0, |view| view.replicas);
+    let child = children.get(&(Kind::Deployment, revision.to_owned()));
+    let running = deployment_of(children, revision).map_or(0, |view| view.replicas);
     let starts_beside = running == 0 && beside.is_some();
     if replicas > 0 && (decision.alone || starts_beside) {
         let resource_version = child.map(|child| child.resource_version.clone());
-        let beside = beside.unwrap_or_default();
-        return Precondition::NoPodsOutside { revision: name.to_owned(), beside, resource_version };
+        let (revision, beside) = (revision.to_owned(), beside.unwrap_or_default());
+        return Precondition::NoPodsOutside { revision, beside, resource_version, claim };
     }
     match child {
         Some(child) if replicas == 0 && running > 0 => unchanged(child),
@@ -146,7 +163,7 @@ pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decisi
 /// Volumes that are not in the plan any more and still belong to the fleet: whoever once said that a volume goes with the
 /// fleet did not say so of one that is not used any more.
 pub fn let_go(observed: &Observed, fleet: &ValidFleet) -> Vec<Prune> {
-    if let ValidStorage::Disk { .. } = fleet.storage {
+    if fleet.storage.has_own_volume() {
         return Vec::new();
     }
     let owned = observed.children.iter().filter(|((kind, _), child)| {

@@ -9,7 +9,7 @@ use super::{
     object::{Object, canonicalise},
     validate::{
         AzureIdentity, Checksums, FleetName, Origin, RedisServers, Settings, ValidAutoscaling, ValidEngine, ValidFleet,
-        ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage, ValidUpstream,
+        ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage, ValidUpstream, Volume,
     },
 };
 use crate::{
@@ -62,12 +62,7 @@ pub fn smallest() -> ValidFleet {
             load_balancer_source_ranges: Vec::new(),
         },
         autoscaling: None,
-        storage: ValidStorage::Disk {
-            size: Quantity::gibibytes(20),
-            class: None,
-            access_mode: AccessMode::ReadWriteOnce,
-            deleted_with_fleet: false,
-        },
+        storage: ValidStorage::Disk { volume: own_volume(), access_mode: AccessMode::ReadWriteOnce },
         lock: ValidLock::InProcess,
         upstream: ValidUpstream {
             proxies: Vec::new(),
@@ -121,10 +116,12 @@ pub fn richest() -> ValidFleet {
             ],
         }),
         storage: ValidStorage::Disk {
-            size: Quantity::mebibytes(1536),
-            class: Some("fast".to_owned()),
+            volume: Volume::Own {
+                size: Quantity::mebibytes(1536),
+                class: Some("fast".to_owned()),
+                deleted_with_fleet: true,
+            },
             access_mode: AccessMode::ReadWriteOncePod,
-            deleted_with_fleet: true,
         },
         upstream: ValidUpstream {
             proxies: vec![
@@ -251,6 +248,11 @@ fn check_quantity(amount: &Value, path: &str) {
     assert_eq!(text.parse::<Quantity>().unwrap().to_string(), text, "{path} is not canonical");
 }
 
+/// The volume of `spec: {}`.
+fn own_volume() -> Volume {
+    Volume::Own { size: Quantity::gibibytes(20), class: None, deleted_with_fleet: false }
+}
+
 /// A bucket with keys.
 pub fn bucket() -> ValidStorage {
     ValidStorage::S3 {
@@ -265,18 +267,17 @@ pub fn bucket() -> ValidStorage {
 /// Every place, by a short name.
 pub fn places() -> Vec<(&'static str, ValidStorage)> {
     let secret = || "login".to_owned();
-    let disk = |access_mode| ValidStorage::Disk {
-        size: Quantity::gibibytes(20),
-        class: None,
-        access_mode,
-        deleted_with_fleet: false,
-    };
+    let disk = |access_mode| ValidStorage::Disk { volume: own_volume(), access_mode };
+    let claimed =
+        |access_mode| ValidStorage::Disk { volume: Volume::Existing { claim: "athens".to_owned() }, access_mode };
     let azure =
         |identity| ValidStorage::AzureBlob { account: "corp".to_owned(), container: "modules".to_owned(), identity };
     vec![
         ("memory", ValidStorage::Memory),
         ("disk", disk(AccessMode::ReadWriteOnce)),
         ("shared-disk", disk(AccessMode::ReadWriteMany)),
+        ("claim", claimed(AccessMode::ReadWriteOnce)),
+        ("shared-claim", claimed(AccessMode::ReadWriteMany)),
         ("s3", bucket()),
         ("gcs", ValidStorage::Gcs { bucket: "modules".to_owned(), project: None, secret: Some(secret()) }),
         ("azure-key", azure(AzureIdentity::Key(secret()))),

@@ -7,7 +7,7 @@ use super::{
     Detail, Observed, Obstacle, Pod,
     object::Kind,
     steady::{last_words, placement, steady},
-    validate::{ValidFleet, ValidStorage},
+    validate::ValidFleet,
 };
 use crate::{
     api::condition::Reason,
@@ -19,18 +19,19 @@ pub fn trouble(observed: &Observed, fleet: Option<&ValidFleet>, revision: &str) 
     refused_pods(observed, revision)
         .or_else(|| missing_ca_bundle(observed, fleet))
         .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| container_trouble(pod, fleet))))
-        .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| placement_trouble(observed, pod))))
+        .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| placement_trouble(observed, fleet, pod))))
         .or_else(|| lost_volume(observed, fleet))
 }
 
 /// The most telling of what several pods suffer from. Their order says nothing, so what is told depends on the causes
 /// alone: what was never there before what broke, and else the first by its words.
 fn most_telling(troubles: impl Iterator<Item = Obstacle>) -> Option<Obstacle> {
-    const FIRST: [Reason; 5] = [
+    const FIRST: [Reason; 6] = [
         Reason::SecretMissing,
         Reason::ConfigMapMissing,
         Reason::ConfigRefused,
         Reason::ImageUnavailable,
+        Reason::VolumeMissing,
         Reason::VolumePending,
     ];
     let rank = |trouble: &Obstacle| FIRST.iter().position(|reason| *reason == trouble.reason).unwrap_or(FIRST.len());
@@ -122,8 +123,19 @@ fn ended(pod: &Pod) -> Option<Obstacle> {
     Some(obstacle(reason, format!("the engine ended with code {code}: {}", last_words(message))))
 }
 
-fn placement_trouble(observed: &Observed, pod: &Pod) -> Option<Obstacle> {
+fn placement_trouble(observed: &Observed, fleet: Option<&ValidFleet>, pod: &Pod) -> Option<Obstacle> {
     let message = pod.unschedulable.as_ref()?;
+    let claim = fleet.and_then(|fleet| fleet.storage.foreign_claim());
+    if let Some(claim) = claim.filter(|claim| message.contains(&format!("persistentvolumeclaim \"{claim}\" not found")))
+    {
+        return Some(obstacle(
+            Reason::VolumeMissing,
+            format!(
+                "spec.storage.disk.existingClaim names PersistentVolumeClaim {claim}, which does not exist: create it, or \
+                 correct the name"
+            ),
+        ));
+    }
     // The pod that must end first still holds the volume: this is the wait that keeps two writers apart.
     if observed.pods.iter().any(|other| other.deleting) && message.contains("anti-affinity") {
         return overdue(observed);
@@ -163,7 +175,7 @@ fn overdue_from(pod: &Pod) -> Option<Timestamp> {
 
 /// A volume that is lost matters while the fleet keeps its modules on it. Without a valid spec nobody knows better.
 fn lost_volume(observed: &Observed, fleet: Option<&ValidFleet>) -> Option<Obstacle> {
-    if fleet.is_some_and(|fleet| !matches!(fleet.storage, ValidStorage::Disk { .. })) {
+    if fleet.is_some_and(|fleet| !fleet.storage.has_own_volume()) {
         return None;
     }
     observed.children.iter().find_map(|((kind, name), child)| match (&kind, &child.detail) {
@@ -194,7 +206,7 @@ mod tests {
         api::go_proxy::LocalReference,
         plan::{
             Child, Children,
-            fixture::{bucket, settings, smallest},
+            fixture::{bucket, places, settings, smallest},
             object::Fingerprint,
         },
     };
@@ -317,6 +329,20 @@ mod tests {
             let found = container_trouble(&waiting("corp-x", "CreateContainerConfigError", message), None).unwrap();
             assert_eq!((found.reason, found.message.as_str()), (reason, message));
         }
+    }
+
+    #[test]
+    fn a_claim_to_take_over_that_is_missing_is_told_by_its_field() {
+        let message = "0/3 nodes are available: persistentvolumeclaim \"athens\" not found. not found";
+        let pod = Pod { unschedulable: Some(message.to_owned()), ..pod("corp-1-a") };
+        let storage = places().into_iter().find(|(name, _)| *name == "claim").unwrap().1;
+        let fleet = ValidFleet { storage, ..smallest() };
+        let told = |fleet: &ValidFleet| trouble(&observed(vec![pod.clone()]), Some(fleet), "corp-1").unwrap();
+        assert_eq!(told(&fleet).reason, Reason::VolumeMissing);
+        assert!(
+            told(&fleet).message.starts_with("spec.storage.disk.existingClaim names PersistentVolumeClaim athens,")
+        );
+        assert_eq!(told(&smallest()).reason, Reason::VolumePending, "that one is the operator's to make");
     }
 
     #[test]

@@ -450,6 +450,31 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_of_somebody_else_is_mounted_and_nothing_else() {
+        let alone = json!({ "replicas": 1, "storage": { "disk": { "existingClaim": "athens" } } });
+        let together = json!({
+            "replicas": 2,
+            "storage": { "disk": { "existingClaim": "athens", "accessMode": "ReadWriteMany" } },
+            "lock": { "redis": { "address": "redis.example.com:6379" } },
+        });
+        for spec in [alone, together] {
+            let planned = plan(&asking(&spec, Children::new()));
+            let TargetPlan { objects, prune, .. } = &planned.targets[0];
+            assert!(objects.iter().all(|one| one.kind != Kind::PersistentVolumeClaim) && prune.is_empty());
+            let deployment = objects.iter().find(|one| one.kind == Kind::Deployment).unwrap();
+            let text = deployment.body.to_string();
+            assert!(text.contains(r#""claimName":"athens""#) && !text.contains("corp-data"), "{text}");
+            let object::Precondition::NoPodsOutside { claim, .. } = &deployment.precondition else {
+                panic!("pods would start beside anybody's: {:?}", deployment.precondition)
+            };
+            assert_eq!(claim.as_deref(), Some("athens"));
+        }
+        let own = plan(&asking(&json!({ "replicas": 1 }), Children::new()));
+        let deployment = own.targets[0].objects.iter().find(|one| one.kind == Kind::Deployment).unwrap();
+        assert!(matches!(&deployment.precondition, object::Precondition::NoPodsOutside { claim: None, .. }));
+    }
+
+    #[test]
     fn a_service_that_is_lost_in_a_change_comes_back_to_what_can_serve() {
         let first = plan(&observed(3, Children::new())).report.stable.unwrap();
         let stored = |workers| {
@@ -658,8 +683,12 @@ mod tests {
         let change = plan(&asking(&more, old.into_iter().chain([leading_to(&first)]).collect()));
         assert_eq!((replicas(&change, &first), replicas(&change, &second)), (Some(2), Some(2)));
         let start = change.targets[0].objects.iter().find(|one| one.kind == Kind::Deployment && one.name == second);
-        let only =
-            object::Precondition::NoPodsOutside { revision: second, beside: vec![first], resource_version: None };
+        let only = object::Precondition::NoPodsOutside {
+            revision: second,
+            beside: vec![first],
+            resource_version: None,
+            claim: None,
+        };
         assert_eq!(start.unwrap().precondition, only, "what the cache does not know yet may lock in another way");
     }
 

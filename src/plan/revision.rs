@@ -68,14 +68,14 @@ pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
     short_hash(&inputs.to_string(), 32)
 }
 
-/// Of a volume, only that it is one, and whether several proxies can write it, which pods and locks depend on: its size and
-/// class are the claim's affair.
+/// Of a volume of the fleet's own, only that it is one, and whether several proxies can write it, which pods and locks depend on:
+/// its size and class are the claim's affair. Of another one, which it is and how it is used.
 fn storage_inputs(storage: Option<&Storage>) -> Value {
     let Some(storage) = storage else { return json!("disk") };
     if storage.memory.is_some() {
         return json!("memory");
     }
-    if let Some(disk) = &storage.disk {
+    if let Some(disk) = storage.disk.as_ref().filter(|disk| disk.existing_claim.is_none()) {
         return json!(if disk.access_mode == Some(AccessMode::ReadWriteMany) { "shared disk" } else { "disk" });
     }
     let mut place = json!(storage);
@@ -199,6 +199,21 @@ mod tests {
         assert_ne!(shared, plain, "the text of one writer was taken for several");
         assert_eq!(shared, name(json!({ "disk": { "accessMode": "ReadWriteMany", "size": "50Gi" } })));
         assert_ne!(name(json!({ "memory": {} })), plain);
+    }
+
+    #[test]
+    fn a_volume_of_the_fleet_s_own_is_no_input_and_another_one_is() {
+        let digest = |spec: Value| inputs_digest(&serde_json::from_value(spec).unwrap(), &smallest());
+        let disk = |disk: Value| digest(json!({ "storage": { "disk": disk } }));
+        let own = digest(json!({}));
+        assert_eq!(own, disk(json!({ "size": "50Gi", "storageClassName": "fast" })));
+        let taken = disk(json!({ "existingClaim": "athens" }));
+        let others = [
+            own,
+            disk(json!({ "existingClaim": "other" })),
+            disk(json!({ "existingClaim": "athens", "accessMode": "ReadWriteMany" })),
+        ];
+        assert!(!others.contains(&taken));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 
 use serde_json::Value;
 
-pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage};
+pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
 
 use crate::api::{
     go_proxy::{EnginePod, GoProxy, GoProxySpec, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
@@ -103,8 +103,9 @@ pub fn validate_update(old: &GoProxySpec, new: &GoProxySpec) -> Vec<Refusal> {
 /// Schema first: the other rules speak of fields that are well-formed by themselves.
 fn refusals_of(fleet: &GoProxy) -> Vec<Refusal> {
     let refusals = schema::check_spec(&fleet.spec);
-    let name = rules::name(fleet.metadata.name.as_deref().unwrap_or_default());
-    refusals.into_iter().chain(name).chain(rules::check(&fleet.spec)).collect()
+    let name = fleet.metadata.name.as_deref().unwrap_or_default();
+    let named = rules::name(name).into_iter().chain(rules::named(name, &fleet.spec));
+    refusals.into_iter().chain(named).chain(rules::check(&fleet.spec)).collect()
 }
 
 /// A fleet that can be built: builders take only this and cannot fail.

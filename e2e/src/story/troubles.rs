@@ -63,12 +63,14 @@ fn causes() -> Vec<Cause> {
     let elsewhere = json!({"pod": {"nodeSelector": {"disk": "golden"}}});
     // The image holds no engine: whatever the entry point is, it ends.
     let no_engine = json!({"image": image::reference(Image::CoreDns)});
+    let lost_claim = json!({"storage": {"disk": {"existingClaim": "lost"}}});
     let golden_disk = json!({"storage": {"disk": {"storageClassName": "golden"}}});
     vec![
         Cause::of("no-image", with_engine(missing), "ImageUnavailable", "lab.invalid/nothing:v1"),
         Cause::of("no-pull-secret", with_engine(private), "ImageUnavailable", "imagePullSecrets names registry"),
         Cause::of("no-node", with_engine(elsewhere), "Unschedulable", "node affinity/selector"),
         Cause::of("no-volume", golden_disk, "VolumePending", "PersistentVolumeClaim"),
+        Cause::of("no-claim", lost_claim, "VolumeMissing", "existingClaim names PersistentVolumeClaim lost"),
         Cause::of("crash", with_engine(no_engine), "CrashLoop", "athens-proxy"),
         Cause::of("no-quota", in_memory(), "QuotaExceeded", "exceeded quota").amid(Around::Quota),
         Cause::of("refused", in_memory(), "ConfigRefused", "ATHENS_TIMEOUT").amid(Around::Variable(BAD_SETTING)),

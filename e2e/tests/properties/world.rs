@@ -156,7 +156,7 @@ impl World {
                 }
                 return Ok(false);
             }
-            Precondition::NoPodsOutside { revision, beside, resource_version } => {
+            Precondition::NoPodsOutside { revision, beside, resource_version, claim: _ } => {
                 let held = self.children.get(&key).map(|held| &held.resource_version);
                 let outside = |pod: &Pod| pod.revision != *revision && !beside.contains(&pod.revision);
                 if resource_version.as_ref() != held || self.pods.iter().any(outside) {

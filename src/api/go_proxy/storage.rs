@@ -14,9 +14,23 @@ pub const ONE_STORAGE: &str = "modules live in one place: set exactly one of mem
 pub const DELETE_ELSEWHERE: &str =
     "'Delete' reaches the fleet's own volume alone: remove whenDeleted, and empty the bucket or the database yourself";
 
+/// Why the end of a volume that is not the fleet's own is refused.
+pub const NOT_OURS_TO_DELETE: &str =
+    "a claim that exists already is not this fleet's to delete: remove whenDeleted, or leave out existingClaim";
+
+/// Why properties of a volume that exists already are refused.
+pub const NOT_OURS_TO_CHANGE: &str =
+    "'%s' exists already and is taken as it is: remove size and storageClassName, or leave out existingClaim";
+
+/// Why a fleet's own volume cannot be named.
+pub const OWN_CLAIM: &str = "'%s' is the name of the volume that this fleet makes by itself: leave out existingClaim to use that one, or give the fleet another name";
+
 /// Where modules are kept: exactly one of the back-ends.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
+    validation = Rule::new("!has(self.whenDeleted) || self.whenDeleted != 'Delete' || !has(self.disk) || !has(self.disk.existingClaim)")
+        .message(NOT_OURS_TO_DELETE)
+        .field_path(".whenDeleted"),
     validation = Rule::new("[has(self.memory), has(self.disk), has(self.s3), has(self.gcs), has(self.azureBlob), has(self.mongo), has(self.minio), has(self.external)].filter(x, x).size() == 1")
         .message(ONE_STORAGE),
     validation = Rule::new("!has(self.whenDeleted) || self.whenDeleted != 'Delete' || has(self.memory) || has(self.disk)")
@@ -111,6 +125,11 @@ pub struct MemoryStorage {}
 
 /// Modules on a volume.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("!has(self.existingClaim) || (!has(self.size) && !has(self.storageClassName))")
+        .message(rule::shown(NOT_OURS_TO_CHANGE, "self.existingClaim"))
+        .field_path(".existingClaim")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct DiskStorage {
     /// Size of the volume. Unit: bytes, as a Kubernetes quantity. Default: 20Gi. It can grow where the StorageClass allows it, never shrink.
@@ -127,10 +146,19 @@ pub struct DiskStorage {
 
     /// How the volume is attached: ReadWriteOnce, ReadWriteOncePod or ReadWriteMany. Default: ReadWriteOnce. ReadWriteOncePod
     /// lets Kubernetes itself refuse a second pod, if the StorageClass has it. ReadWriteMany allows several proxies, which
-    /// then need `lock`. It cannot change later.
+    /// then need `lock`. It cannot change later, except with `existingClaim`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AccessMode")]
     pub access_mode: Option<AccessMode>,
+
+    /// A PersistentVolumeClaim of the fleet's namespace that exists already, for instance one that an Athens run by hand filled: its
+    /// modules, in the root of the volume, are served from then on. Default: absent, the operator makes a volume of the fleet's own.
+    /// The claim is never changed, and never deleted with the fleet. The fleet starts once no other pod mounts it, and its
+    /// `accessMode` says how it is used, so write ReadWriteMany only if the claim has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
+    pub existing_claim: Option<String>,
 }
 
 /// How a volume is attached.

@@ -13,11 +13,13 @@ pub const CLASS: &str = "it cannot change, because the volume with its modules e
 /// Why another balancer is refused.
 pub const BALANCER: &str = "it cannot change while the Service has a load balancer: set type to ClusterIP first, then to LoadBalancer with the new class";
 
-/// `then`, unless one side keeps its modules elsewhere: a volume that is used again is judged when it is claimed.
+/// `then`, unless one side keeps its modules elsewhere or on a volume that is not its own: a volume that is used again is
+/// judged when it is claimed.
 fn on_disk(then: &str) -> String {
-    format!(
-        "(has(self.storage) && !has(self.storage.disk)) || (has(oldSelf.storage) && !has(oldSelf.storage.disk)) || {then}"
-    )
+    let elsewhere = |object: &str| {
+        format!("(has({object}.storage) && (!has({object}.storage.disk) || has({object}.storage.disk.existingClaim)))")
+    };
+    format!("{} || {} || {then}", elsewhere("self"), elsewhere("oldSelf"))
 }
 
 /// A field of the disk, or its default.

@@ -216,9 +216,10 @@ fn volumes(fleet: &ValidFleet, program: &Program, revision: &str) -> Vec<Volume>
     let mut volumes = if program.files.is_empty() { Vec::new() } else { vec![config] };
     volumes.extend([empty("home", HOME_SIZE), empty("scratch", scratch_size(fleet))]);
     if let ValidStorage::Disk { .. } = fleet.storage {
+        let claim = fleet.storage.foreign_claim().map_or_else(|| fleet.name.data(), str::to_owned);
         volumes.push(Volume {
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: fleet.name.data(),
+                claim_name: claim,
                 ..PersistentVolumeClaimVolumeSource::default()
             }),
             ..named("data")
@@ -369,7 +370,7 @@ mod tests {
         for (place, storage) in places() {
             let template = template(&ValidFleet { storage, ..smallest() });
             let probe = &container_of(&template)["readinessProbe"];
-            let local = ["memory", "disk", "shared-disk"].contains(&place);
+            let local = ["memory", "disk", "shared-disk", "claim", "shared-claim"].contains(&place);
             let expected = if local { [5, 3, 2] } else { [15, 10, 2] };
             assert_eq!(
                 ["periodSeconds", "timeoutSeconds", "failureThreshold"].map(|key| &probe[key]),

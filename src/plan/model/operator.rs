@@ -186,8 +186,9 @@ impl Operator {
                 assert_eq!(*resource_version, version(id), "a fence is about the object itself");
                 Fence::Unchanged(true)
             }
-            Precondition::NoPodsOutside { revision, beside, resource_version } => {
+            Precondition::NoPodsOutside { revision, beside, resource_version, claim } => {
                 assert!(beside.is_empty(), "its two revisions share nothing");
+                assert_eq!(*claim, None, "fleets of the model have volumes of their own");
                 assert_eq!(*revision, object.name, "what starts alone is what is written");
                 assert!(resource_version.as_ref().is_none_or(|held| *held == version(id)));
                 Fence::NoPodsOutside(resource_version.as_ref().map(|_| true))

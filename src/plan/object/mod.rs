@@ -218,6 +218,8 @@ pub enum Precondition {
         beside: Vec<String>,
         /// `metadata.resourceVersion` of its Deployment if there is one: it must still be the one that was planned on.
         resource_version: Option<String>,
+        /// A claim that somebody else made: no pod of anybody else may mount it.
+        claim: Option<String>,
     },
 }
 

@@ -8,13 +8,16 @@ use k8s_openapi::{
 use super::{Kind, Object, metadata};
 use crate::{
     api::go_proxy::AccessMode,
-    plan::validate::{ValidFleet, ValidStorage},
+    plan::validate::{ValidFleet, ValidStorage, Volume},
 };
 
 /// The claim of a fleet with disk storage. It has an owner only when it shall go with the fleet: without one no garbage
-/// collection can reach it, and a fleet of the same name finds it again.
+/// collection can reach it, and a fleet of the same name finds it again. A claim that somebody else made is no object of ours.
 pub fn build(fleet: &ValidFleet) -> Option<Object> {
-    let ValidStorage::Disk { size, class, access_mode, deleted_with_fleet } = &fleet.storage else { return None };
+    let ValidStorage::Disk { volume: Volume::Own { size, class, deleted_with_fleet }, access_mode } = &fleet.storage
+    else {
+        return None;
+    };
     let name = fleet.name.data();
     let common = metadata(fleet, &name);
     let mode = match access_mode {

@@ -11,9 +11,10 @@ use crate::api::{
     go_proxy::{
         Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DELETE_ELSEWHERE, DISABLED_DATABASE,
         Direct, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec,
-        LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN, ONE_AZURE_IDENTITY,
-        ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER, SAME_NAME, SAME_URL, SENTINEL_TLS, Service,
-        ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream, WhenDeleted,
+        LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN, NOT_OURS_TO_CHANGE,
+        NOT_OURS_TO_DELETE, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER, OWN_CLAIM,
+        SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED,
+        USER_WITHOUT_PASSWORD, Upstream, WhenDeleted,
     },
     quantity::Quantity,
     rule,
@@ -31,6 +32,13 @@ const KNOWN_DATABASES: [&str; 2] = ["sum.golang.org", "sum.golang.google.cn"];
 pub fn name(name: &str) -> Vec<Refusal> {
     let forms = [&rule::FLEET_NAME, &rule::FLEET_NAME_ENDING];
     forms.iter().filter_map(|form| form.refuse(name)).map(|reason| Refusal::new("metadata.name", &reason)).collect()
+}
+
+/// Checks the fields that the fleet's name has a say in.
+pub fn named(name: &str, spec: &GoProxySpec) -> Option<Refusal> {
+    let claim = spec.storage.as_ref()?.disk.as_ref()?.existing_claim.as_ref()?;
+    let own = claim.strip_suffix("-data") == Some(name);
+    own.then(|| shown("spec.storage.disk.existingClaim", OWN_CLAIM, &[claim]))
 }
 
 /// Checks what the schema leaves open.
@@ -132,6 +140,15 @@ fn check_fetch_time(spec: &GoProxySpec) -> Option<Refusal> {
 fn check_storage(storage: &Storage, found: &mut Vec<Refusal>) {
     if storage.places() != 1 {
         found.push(Refusal::new("spec.storage", ONE_STORAGE));
+    }
+    if let Some(claim) = storage.disk.as_ref().and_then(|disk| disk.existing_claim.as_ref()) {
+        let disk = storage.disk.clone().unwrap_or_default();
+        if disk.size.is_some() || disk.storage_class_name.is_some() {
+            found.push(shown("spec.storage.disk.existingClaim", NOT_OURS_TO_CHANGE, &[claim]));
+        }
+        if storage.when_deleted == Some(WhenDeleted::Delete) {
+            found.push(Refusal::new("spec.storage.whenDeleted", NOT_OURS_TO_DELETE));
+        }
     }
     let own = storage.memory.is_some() || storage.disk.is_some();
     if storage.when_deleted == Some(WhenDeleted::Delete) && !own {

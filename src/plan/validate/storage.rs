@@ -9,14 +9,10 @@ pub enum ValidStorage {
     Memory,
     /// On a volume.
     Disk {
-        /// Its size.
-        size: Quantity,
-        /// Its class; the cluster's default without.
-        class: Option<String>,
+        /// Which one.
+        volume: Volume,
         /// How it is attached.
         access_mode: AccessMode,
-        /// True when the volume goes with the fleet: the spec says Delete and the annotation confirms it.
-        deleted_with_fleet: bool,
     },
     /// In a bucket of S3 or of a store that speaks its protocol.
     S3 {
@@ -78,6 +74,25 @@ pub enum ValidStorage {
     },
 }
 
+/// A volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// Of a claim that the operator makes for the fleet.
+    Own {
+        /// Its size.
+        size: Quantity,
+        /// Its class; the cluster's default without.
+        class: Option<String>,
+        /// True when the volume goes with the fleet: the spec says Delete and the annotation confirms it.
+        deleted_with_fleet: bool,
+    },
+    /// Of a claim that somebody else made. It is mounted, and nothing else is ever done to it.
+    Existing {
+        /// The claim's name.
+        claim: String,
+    },
+}
+
 /// How the engine logs in to Azure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AzureIdentity {
@@ -102,12 +117,23 @@ impl ValidStorage {
         }
     }
 
+    /// Whether modules are kept on a volume that the operator makes for the fleet.
+    pub const fn has_own_volume(&self) -> bool {
+        matches!(self, Self::Disk { volume: Volume::Own { .. }, .. })
+    }
+
+    /// The claim of somebody else that modules are kept on.
+    pub fn foreign_claim(&self) -> Option<&str> {
+        if let Self::Disk { volume: Volume::Existing { claim }, .. } = self { Some(claim) } else { None }
+    }
+
     /// Which storage it is, as far as the spec tells: two that are equal here are the same. Logins are no part of it.
     pub fn identity(&self) -> String {
         let or_aws = |endpoint: &Option<String>| endpoint.as_deref().unwrap_or("aws").to_owned();
         match self {
             Self::Memory => "memory".to_owned(),
-            Self::Disk { .. } => "disk".to_owned(),
+            Self::Disk { volume: Volume::Own { .. }, .. } => "disk".to_owned(),
+            Self::Disk { volume: Volume::Existing { claim }, .. } => format!("claim {claim}"),
             Self::S3 { bucket, endpoint, .. } => format!("s3 {} {bucket}", or_aws(endpoint)),
             Self::Gcs { bucket, .. } => format!("gcs {bucket}"),
             Self::AzureBlob { account, container, .. } => format!("azureBlob {account} {container}"),

@@ -158,7 +158,9 @@ fn a_volume_goes_with_its_fleet_only_when_the_fleet_is_named() {
             fleet["metadata"]["annotations"] = json!({ CONFIRM_DELETE_ANNOTATION: name });
         }
         let fleet = validate(&parse(fleet).unwrap(), &settings(), None).unwrap();
-        let ValidStorage::Disk { deleted_with_fleet, .. } = fleet.storage else { panic!("{:?}", fleet.storage) };
+        let ValidStorage::Disk { volume: Volume::Own { deleted_with_fleet, .. }, .. } = fleet.storage else {
+            panic!("{:?}", fleet.storage)
+        };
         assert_eq!(deleted_with_fleet, gone, "{when_deleted} {annotation:?}");
     }
 }

@@ -36,11 +36,11 @@ fn check_disk(old: &DiskStorage, new: &DiskStorage, found: &mut Vec<Refusal>) {
     }
 }
 
-/// The disk that a spec asks for, by default or in words.
+/// The disk of its own that a spec asks for, by default or in words.
 fn disk(spec: &GoProxySpec) -> Option<DiskStorage> {
     match &spec.storage {
         None => Some(DiskStorage::default()),
-        Some(storage) => storage.disk.clone(),
+        Some(storage) => storage.disk.clone().filter(|disk| disk.existing_claim.is_none()),
     }
 }
 

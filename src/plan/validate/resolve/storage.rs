@@ -7,7 +7,7 @@ use crate::{
         quantity::Quantity,
         status::DefaultSource,
     },
-    plan::validate::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage},
+    plan::validate::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume},
 };
 
 const VOLUME_SIZE: Quantity = Quantity::gibibytes(20);
@@ -25,13 +25,17 @@ pub fn storage(given: Option<Storage>, confirmed: bool, defaults: &mut Defaults)
         return remote;
     }
     let disk = given.disk.unwrap_or_default();
-    let when_deleted = defaults.word("spec.storage.whenDeleted", given.when_deleted);
-    ValidStorage::Disk {
-        size: defaults.or("spec.storage.disk.size", disk.size, VOLUME_SIZE),
-        class: disk.storage_class_name,
-        access_mode: defaults.word("spec.storage.disk.accessMode", disk.access_mode),
-        deleted_with_fleet: when_deleted == WhenDeleted::Delete && confirmed,
-    }
+    let volume = if let Some(claim) = disk.existing_claim {
+        Volume::Existing { claim }
+    } else {
+        let when_deleted = defaults.word("spec.storage.whenDeleted", given.when_deleted);
+        Volume::Own {
+            size: defaults.or("spec.storage.disk.size", disk.size, VOLUME_SIZE),
+            class: disk.storage_class_name,
+            deleted_with_fleet: when_deleted == WhenDeleted::Delete && confirmed,
+        }
+    };
+    ValidStorage::Disk { volume, access_mode: defaults.word("spec.storage.disk.accessMode", disk.access_mode) }
 }
 
 fn remote(given: &Storage, defaults: &mut Defaults) -> Option<ValidStorage> {
