@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     controller::run::Options,
+    import::Import,
     leader::{Candidate, decide::Timing},
     plan::validate::Settings,
     telemetry::{LogFormat, LogLevel},
@@ -40,6 +41,9 @@ pub enum Command {
         #[command(flatten)]
         installation: Installation,
     },
+    /// Print a GoProxy for an Athens that somebody runs by hand, from its environment, its configuration file or the values of the
+    /// public chart, and tell what the GoProxy does not have and why. Values of secrets are never printed.
+    Import(Box<Import>),
     /// Check that the cluster is ready for the operator: definitions served, permissions granted, a smallest GoProxy accepted.
     Check {
         /// Where fleets are.

@@ -23,6 +23,7 @@
 //! | `cache`, `observe` | watches, the little that is kept of each child | decisions |
 //! | `apply` | server-side apply, in order; fences; pruning | choices |
 //! | [`status`] | the report in words; conditions | facts that cannot be derived again |
+//! | [`import`] | somebody's Athens read, made a `GoProxy`, and what that lacks told | a cluster; a secret printed |
 //! | `leader` | the lease, decided by a pure function | trust in wall clocks |
 //!
 //! Start reading at [`plan::plan`]: one screen, from [`plan::Observed`] to [`plan::Plan`].
@@ -54,6 +55,8 @@
 //!    reported as `NameTaken`. Pruning goes by owner uid and resourceVersion. Volumes are deleted with a fleet only when
 //!    the spec says so *and* an annotation confirms it; then the volume gets an owner reference and garbage collection
 //!    does it, so there is no finalizer that could hang. A volume that the fleet does not use any more loses that owner.
+//!    A claim that a fleet takes over (`storage.disk.existingClaim`) is only ever mounted: no builder makes it, and no pod is
+//!    started on it while a pod of anybody else mounts it.
 //! 7. **A deposed leader changes nothing.** Leadership is checked on the monotonic clock before every write, and a write
 //!    that is still on its way when the permit ends is called back; the lease itself lasts some seconds longer. Moving
 //!    clients, scaling down, pruning and starting on a volume carry the resourceVersion they were planned on, so two
@@ -98,6 +101,7 @@ pub mod engine;
 pub mod events;
 pub mod health;
 pub mod http;
+pub mod import;
 pub mod leader;
 pub mod metrics;
 pub mod observe;

@@ -7,7 +7,7 @@ use clap::Parser;
 use goproxy_operator::{
     check,
     cli::{Cli, Command},
-    controller, crds, render, telemetry,
+    controller, crds, import, render, telemetry,
 };
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -23,6 +23,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Crd { output } => crds::print(output.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Render { file, installation } => render::command(&file, installation.into()),
+        Command::Import(given) => import::command(&given),
         Command::Check { scope, namespace, leader_elect_namespace } => {
             let lease = leader_elect_namespace.unwrap_or_else(goproxy_operator::cli::own_namespace);
             runtime()?.block_on(check::command(&scope.namespaces, &namespace, &lease))

@@ -1,0 +1,148 @@
+//! The engine's own settings, its pods, and how many there are.
+
+use super::Carrier;
+use crate::{
+    api::{
+        duration::GoDuration,
+        go_proxy::{
+            AccessMode, Engine, EngineKind, EnginePod, ImagePullPolicy, LogLevel, ONE_WRITER, Service, ServiceType,
+            UNLOCKED,
+        },
+        rule,
+    },
+    engine::version::Version,
+    import::found::NotCarried,
+};
+
+/// Words of the engine, and the nearest of a fleet.
+const LOG_LEVELS: [(&str, LogLevel); 7] = [
+    ("trace", LogLevel::Debug),
+    ("debug", LogLevel::Debug),
+    ("info", LogLevel::Info),
+    ("warn", LogLevel::Warn),
+    ("error", LogLevel::Error),
+    ("fatal", LogLevel::Error),
+    ("panic", LogLevel::Error),
+];
+
+/// Fetches at the same time, as both have it by default.
+const FETCH_WORKERS: i32 = 10;
+/// Most of them.
+const FETCH_WORKERS_MOST: i32 = 100;
+/// Longest fetch, as both have it by default.
+const FETCH_SECONDS: u64 = 600;
+
+/// Where the official image is.
+const OFFICIAL: [&str; 3] = ["gomods/athens", "docker.io/gomods/athens", "index.docker.io/gomods/athens"];
+
+/// Carries what the engine is told.
+pub fn carry(carrier: &mut Carrier<'_>) {
+    let mut engine = carrier.found.around.engine.clone();
+    engine.fetch_workers = fetch_workers(carrier);
+    engine.fetch_timeout = fetch_timeout(carrier);
+    let level = carrier.word("LogLevel", &LOG_LEVELS, "it is no level of Athens");
+    if matches!(carrier.found.text("LogLevel"), Some("trace" | "fatal" | "panic")) {
+        carrier.lose("LogLevel", "a fleet has no such level: the nearest one is used");
+    }
+    engine.log_level = level.filter(|level| *level != LogLevel::default());
+    image(carrier, &mut engine);
+    engine.image_pull_policy = engine.image_pull_policy.filter(|policy| *policy != ImagePullPolicy::default());
+    engine.pod = engine.pod.filter(|pod| *pod != EnginePod::default());
+    // A change of the go command's environment comes with the origins.
+    carrier.carried.spec.engine = (engine != Engine::default()).then_some(engine);
+}
+
+fn fetch_workers(carrier: &mut Carrier<'_>) -> Option<i32> {
+    let text = carrier.found.text("GoGetWorkers")?;
+    match text.parse::<i32>() {
+        Ok(FETCH_WORKERS) => None,
+        Ok(workers) if (1..=FETCH_WORKERS_MOST).contains(&workers) => Some(workers),
+        _ => {
+            carrier.lose("GoGetWorkers", "a fleet's proxy runs 1 to 100 fetches at the same time; it has 10 now");
+            None
+        }
+    }
+}
+
+fn fetch_timeout(carrier: &mut Carrier<'_>) -> Option<GoDuration> {
+    let text = carrier.found.text("StashTimeout")?;
+    let seconds = text.parse::<u64>().ok().filter(|seconds| *seconds <= 86_400);
+    match seconds.map(|seconds| (seconds, GoDuration::seconds(seconds))) {
+        Some((FETCH_SECONDS, _)) => None,
+        Some((_, timeout)) if rule::FETCH_TIMEOUT.refuse(&timeout.to_string()).is_none() => Some(timeout),
+        _ => {
+            carrier.lose("StashTimeout", "a fleet's fetch takes 10 seconds to one hour at most; it has 10 minutes now");
+            None
+        }
+    }
+}
+
+/// A supported release by its tag; another image as it is.
+fn image(carrier: &mut Carrier<'_>, engine: &mut Engine) {
+    let Some(image) = &carrier.found.around.image else { return };
+    let name_end = image.rfind('/').map_or(0, |at| at + 1);
+    let (repository, tag) = match image[name_end..].find([':', '@']) {
+        Some(at) => image.split_at(name_end + at),
+        None => (image.as_str(), ""),
+    };
+    let tag = tag.trim_start_matches(':');
+    let version = Version::of(EngineKind::Athens, tag.split('@').next().unwrap_or_default());
+    engine.version = version
+        .filter(|version| *version != Version::newest(EngineKind::Athens))
+        .map(|version| version.as_str().to_owned());
+    let official = OFFICIAL.contains(&repository);
+    if version.is_some() && !official {
+        engine.image = Some(image.clone());
+    }
+    if version.is_none() && !(official && tag.is_empty()) {
+        let releases: Vec<_> = Version::ALL
+            .iter()
+            .filter(|version| version.kind() == EngineKind::Athens)
+            .map(|version| version.as_str())
+            .collect();
+        let why = format!(
+            "a fleet runs {}: if that image holds one of them, name it in spec.engine.image",
+            releases.join(" or ")
+        );
+        carrier.carried.lost.push(NotCarried::shown("image", image, why));
+    }
+}
+
+/// How many pods there are, and what leads to them: after storage and lock, which say how many there may be.
+pub fn pods(carrier: &mut Carrier<'_>) {
+    let spec = &carrier.carried.spec;
+    let storage = spec.storage.clone().unwrap_or_default();
+    let shared_disk = storage.disk.as_ref().is_some_and(|disk| disk.access_mode == Some(AccessMode::ReadWriteMany));
+    let fragile = shared_disk || storage.mongo.is_some() || storage.minio.is_some() || storage.external.is_some();
+    let shared = fragile || storage.s3.is_some() || storage.gcs.is_some() || storage.azure_blob.is_some();
+    let refusal = if !shared {
+        Some(ONE_WRITER)
+    } else if fragile && spec.lock.is_none() {
+        Some(UNLOCKED)
+    } else {
+        None
+    };
+    let around = &carrier.found.around;
+    let mut autoscaling = around.autoscaling.clone();
+    let mut lost = |name: &str, pods: i32| match refusal {
+        Some(why) if pods > 1 => {
+            let why = why.replacen("%s", &pods.to_string(), 1);
+            carrier.carried.lost.push(NotCarried::shown(name, &pods.to_string(), why));
+            true
+        }
+        _ => false,
+    };
+    if let Some(wanted) = around.replicas
+        && autoscaling.is_none()
+        && !lost("replicas", wanted)
+    {
+        carrier.carried.spec.replicas = wanted;
+    }
+    if autoscaling.as_ref().is_some_and(|given| lost("autoscaling.maxReplicas", given.max_replicas)) {
+        autoscaling = None;
+    }
+    carrier.carried.spec.autoscaling = autoscaling;
+    let mut service = around.service.clone();
+    service.type_ = service.type_.filter(|type_| *type_ != ServiceType::default());
+    carrier.carried.spec.service = (service != Service::default()).then_some(service);
+}

@@ -1,0 +1,323 @@
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{
+    setting::{Fate, SETTINGS, Setting, by_key, by_variable},
+    *,
+};
+
+/// Every key of the sample configuration file of Athens v0.18.1.
+const SAMPLE: &str = "GoBinary GoEnv GoBinaryEnvVars GoGetWorkers GoGetDir ProtocolWorkers LogLevel LogFormat CloudRuntime \
+    EnablePprof PprofPort FilterFile RobotsFile Timeout StashTimeout StorageType Port UnixSocket GlobalEndpoint BasicAuthUser \
+    BasicAuthPass HomeTemplatePath ForceSSL ValidatorHook PathPrefix NETRCPath GithubToken HGRCPath TraceExporter \
+    TraceExporterURL TraceSamplingFraction StatsExporter SumDBs NoSumPatterns DownloadMode NetworkMode DownloadURL \
+    SingleFlightType IndexType ShutdownTimeout TLSCertFile TLSKeyFile SingleFlight.Etcd.Endpoints \
+    SingleFlight.Redis.Endpoint SingleFlight.Redis.Password SingleFlight.Redis.Cluster SingleFlight.Redis.LockConfig.TTL \
+    SingleFlight.Redis.LockConfig.Timeout SingleFlight.Redis.LockConfig.MaxRetries SingleFlight.RedisSentinel.Endpoints \
+    SingleFlight.RedisSentinel.MasterName SingleFlight.RedisSentinel.SentinelPassword SingleFlight.RedisSentinel.DB \
+    SingleFlight.RedisSentinel.RedisUsername SingleFlight.RedisSentinel.RedisPassword \
+    SingleFlight.RedisSentinel.LockConfig.TTL SingleFlight.RedisSentinel.LockConfig.Timeout \
+    SingleFlight.RedisSentinel.LockConfig.MaxRetries SingleFlight.GCP.StaleThreshold Storage.CDN.Endpoint \
+    Storage.Disk.RootPath Storage.GCP.ProjectID Storage.GCP.Bucket Storage.GCP.JSONKey Storage.Minio.Endpoint \
+    Storage.Minio.Key Storage.Minio.Secret Storage.Minio.EnableSSL Storage.Minio.Bucket Storage.Minio.Region \
+    Storage.Mongo.URL Storage.Mongo.DefaultDBName Storage.Mongo.CertPath Storage.Mongo.Insecure Storage.S3.Region \
+    Storage.S3.Key Storage.S3.Secret Storage.S3.Token Storage.S3.Bucket Storage.S3.ForcePathStyle \
+    Storage.S3.UseDefaultConfiguration Storage.S3.CredentialsEndpoint Storage.S3.AwsContainerCredentialsRelativeURI \
+    Storage.S3.Endpoint Storage.AzureBlob.AccountName Storage.AzureBlob.AccountKey \
+    Storage.AzureBlob.ManagedIdentityResourceId Storage.AzureBlob.CredentialScope Storage.AzureBlob.ContainerName \
+    Storage.External.URL Index.MySQL.Protocol Index.MySQL.Host Index.MySQL.Port Index.MySQL.User Index.MySQL.Password \
+    Index.MySQL.Database Index.MySQL.Params.parseTime Index.MySQL.Params.timeout Index.Postgres.Host Index.Postgres.Port \
+    Index.Postgres.User Index.Postgres.Password Index.Postgres.Database Index.Postgres.Params.connect_timeout \
+    Index.Postgres.Params.sslmode";
+
+fn wishes() -> Wishes {
+    Wishes { name: "corp".to_owned(), ..Wishes::default() }
+}
+
+fn imported(kind: Kind, text: &str) -> Imported {
+    import(&[Text { name: "test".to_owned(), kind: Some(kind), text: text.to_owned() }], &wishes()).unwrap()
+}
+
+fn of_environment(text: &str) -> Imported {
+    imported(Kind::Environment, text)
+}
+
+/// Everything that is printed.
+fn printed(imported: &Imported) -> String {
+    format!("{}---\n{}", yaml(imported).unwrap(), report::told(imported))
+}
+
+/// The engine's sources, where a build of the engine has left them.
+fn sources() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join("go"));
+    let gopath = std::env::var_os("GOPATH").map(PathBuf::from).or(home)?;
+    let cache = std::env::var_os("GOMODCACHE").map_or_else(|| gopath.join("pkg/mod"), PathBuf::from);
+    Some(cache.join("github.com/gomods/athens@v0.18.1")).filter(|path| path.exists())
+}
+
+#[test]
+fn no_key_of_the_engine_s_sample_is_unknown() {
+    for key in SAMPLE.split_whitespace() {
+        assert!(by_key(key).is_some(), "{key}");
+    }
+    if let Some(sample) = sources().and_then(|sources| fs::read_to_string(sources.join("config.dev.toml")).ok()) {
+        let mut found = Found::default();
+        read::read(Kind::ConfigFile, &sample, None, &mut found).unwrap();
+        assert_eq!(found.lost, []);
+        let given = found.given().count();
+        assert!(given > 90, "only {given} settings of the sample were read");
+    }
+}
+
+#[test]
+fn no_variable_of_the_engine_is_unknown() {
+    let Some(sources) = sources() else { return };
+    let mut count = 0;
+    for file in fs::read_dir(sources.join("pkg/config")).unwrap() {
+        let path = file.unwrap().path();
+        if !path.is_file() || path.to_str().unwrap().ends_with("_test.go") {
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
+        for variable in text.split("envconfig:\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(!by_variable(variable).is_empty(), "{variable}");
+            count += 1;
+        }
+    }
+    assert!(count > 80, "only {count} variables were found");
+}
+
+#[test]
+fn the_table_agrees_with_itself() {
+    for setting in SETTINGS {
+        assert_eq!(SETTINGS.iter().filter(|other| other.key == setting.key).count(), 1, "{}", setting.key);
+        assert!(setting.variable.is_empty() || by_variable(setting.variable).iter().any(|one| one.key == setting.key));
+        if let Fate::With(other) = setting.fate {
+            assert!(matches!(by_key(other).unwrap().fate, Fate::Lost { .. }), "{}", setting.key);
+        }
+    }
+}
+
+/// Variables without which a setting means nothing.
+fn context(setting: &Setting) -> String {
+    let mut lines = Vec::new();
+    if let Some((chooser, word)) = setting.chosen_by() {
+        lines.push(format!("{}={word}", by_key(chooser).unwrap().variable));
+        if chooser == "SingleFlightType" {
+            lines.push("ATHENS_STORAGE_TYPE=s3\nATHENS_S3_BUCKET_NAME=modules".to_owned());
+            lines.push("ATHENS_REDIS_ENDPOINT=redis.example.com:6379".to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+/// A value that is not the default.
+fn probe(setting: &Setting) -> &'static str {
+    match setting.key {
+        "GoBinaryEnvVars" => "GOGC=50",
+        "GoGetWorkers" | "StashTimeout" => "77",
+        "LogLevel" => "debug",
+        "SumDBs" => "https://sums.example.com",
+        "NoSumPatterns" => "git.example.com",
+        "StorageType" => "external",
+        "SingleFlightType" => "etcd",
+        "SingleFlight.Redis.Cluster" | "Storage.S3.ForcePathStyle" | "Storage.Minio.EnableSSL" => "true",
+        "Storage.AzureBlob.ManagedIdentityResourceID" => "/subscriptions/1",
+        _ => "probe.example.com:1234",
+    }
+}
+
+#[test]
+fn every_setting_does_what_the_table_says() {
+    for setting in SETTINGS.iter().filter(|setting| !setting.variable.is_empty()) {
+        let context = context(setting);
+        let without = of_environment(&format!("{context}\n# nothing\n"));
+        let with = of_environment(&format!("{context}\n{}={}\n", setting.variable, probe(setting)));
+        let (key, same_object) = (setting.key, with.object == without.object);
+        let more = with.lost.len() > without.lost.len();
+        match setting.fate {
+            Fate::Carried => {
+                let same = same_object && with.secrets == without.secrets && !more;
+                assert!(!same, "{key} is said to be carried and changes nothing");
+            }
+            Fate::Settled | Fate::Idle | Fate::With(_) => {
+                assert!(same_object && !more, "{key} is said to change nothing: {}", printed(&with));
+            }
+            Fate::Lost { unless, .. } => {
+                let told = with.lost.iter().any(|lost| lost.setting == setting.variable);
+                assert!(same_object && told, "{key} is lost without a word: {}", printed(&with));
+                for harmless in unless {
+                    let with = of_environment(&format!("{context}\n{}={harmless}\n", setting.variable));
+                    assert_eq!(with.lost, without.lost, "{key}={harmless}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_printed_wherever_it_stands() {
+    let mut texts = Vec::new();
+    for setting in SETTINGS.iter().filter(|setting| !setting.variable.is_empty()) {
+        let login = "https://user:hunter2/hunter2@probe.example.com/x?token=hunter2";
+        for value in ["hunter2", login].into_iter().filter(|value| setting.secret || *value == login) {
+            texts.push((
+                setting.key,
+                Kind::Environment,
+                format!("{}\n{}={value}\n", context(setting), setting.variable),
+            ));
+        }
+    }
+    for go in ["GOPROXY=https://hunter2:hunter2@a.example.com,direct", "GOSUMDB=x https://hunter2@b", "TOKEN=hunter2"] {
+        texts.push(("go", Kind::Environment, format!("ATHENS_GO_BINARY_ENV_VARS={go}\n")));
+    }
+    for redis in ["redis://user:hunter2@redis.example.com:6379/1", ":hunter2@redis.example.com"] {
+        let context = "ATHENS_STORAGE_TYPE=s3\nATHENS_S3_BUCKET_NAME=modules\nATHENS_SINGLE_FLIGHT_TYPE=redis";
+        texts.push(("redis", Kind::Environment, format!("{context}\nATHENS_REDIS_ENDPOINT={redis}\n")));
+    }
+    texts.push(("values", Kind::Values, "sshGitServers: [{host: git.example.com, privateKey: hunter2}]\n".to_owned()));
+    texts.push((
+        "values",
+        Kind::Values,
+        "storage: {type: s3, s3: {accessKey: hunter2, secretKey: hunter2}}\n".to_owned(),
+    ));
+    for (what, kind, text) in texts {
+        let printed = printed(&imported(kind, &text));
+        assert!(!printed.contains("hunter2"), "{what}: {printed}");
+    }
+}
+
+const HAND_RUN: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: athens, namespace: build }
+spec:
+  replicas: 1
+  template:
+    spec:
+      containers:
+        - name: athens
+          image: docker.io/gomods/athens:v0.18.0
+          args: [athens-proxy]
+          env:
+            - { name: ATHENS_STORAGE_TYPE, value: disk }
+            - { name: ATHENS_DISK_STORAGE_ROOT, value: /var/lib/athens }
+            - { name: ATHENS_GO_BINARY_ENV_VARS, value: "GOPROXY=https://mirror.example.com|https://second.example.com/go,direct; GOPRIVATE=git.example.com/*; GOTOOLCHAIN=auto" }
+            - { name: ATHENS_GONOSUM_PATTERNS, value: "git.example.com/*" }
+            - { name: ATHENS_STASH_TIMEOUT, value: "300" }
+            - { name: ATHENS_LOG_LEVEL, value: debug }
+            - { name: ATHENS_GITHUB_TOKEN, valueFrom: { secretKeyRef: { name: github, key: token } } }
+          resources: { limits: { cpu: "1", memory: 2Gi } }
+          volumeMounts: [{ name: modules, mountPath: /var/lib/athens }]
+      volumes: [{ name: modules, persistentVolumeClaim: { claimName: athens-storage } }]
+"#;
+
+#[test]
+fn a_deployment_by_hand() {
+    let imported = of_environment(HAND_RUN);
+    assert_eq!(imported.refused, []);
+    insta::assert_snapshot!(printed(&imported));
+}
+
+#[test]
+fn an_environment_with_a_bucket_and_redis() {
+    let imported = of_environment(
+        "ATHENS_STORAGE_TYPE=s3\nAWS_REGION=eu-central-1\nATHENS_S3_BUCKET_NAME=go-modules\n\
+         AWS_ENDPOINT=https://s3.example.com/\nAWS_FORCE_PATH_STYLE=true\nAWS_ACCESS_KEY_ID=hunter2\n\
+         AWS_SECRET_ACCESS_KEY=hunter2\nATHENS_SINGLE_FLIGHT_TYPE=redis\n\
+         ATHENS_REDIS_ENDPOINT=rediss://athens:hunter2@redis.example.com:6380\nATHENS_REDIS_LOCK_TIMEOUT=600\n\
+         BASIC_AUTH_USER=dev\nBASIC_AUTH_PASS=hunter2\nATHENS_DOWNLOAD_MODE=async\nATHENS_DOWNLOAD_URL=x\n\
+         ATHENS_GOGET_WORKERS=300\nATHENS_GO_BINARY_ENV_VARS=GOPROXY=https://mirror.example.com;GOSUMDB=off\n",
+    );
+    assert_eq!(imported.refused, []);
+    insta::assert_snapshot!(printed(&imported));
+}
+
+#[test]
+fn a_configuration_file() {
+    let imported = imported(
+        Kind::ConfigFile,
+        "StorageType = \"gcp\"\nSingleFlightType = \"gcp\"\nGoBinaryEnvVars = [\"GOPROXY=direct\"]\nTimeout = 300\n\
+         NoSumPatterns = [\"git.example.com/*\", \"*\"]\nSumDBs = [\"https://sum.golang.org\"]\nPathPrefix = \"/go\"\n\
+         [Storage]\n[Storage.GCP]\nProjectID = \"corp-modules\"\nBucket = \"modules\"\nJSONKey = \"aHVudGVyMg==\"\n\
+         [Storage.S3]\nKey = \"MY_AWS_ACCESS_KEY_ID\"\n",
+    );
+    assert_eq!(imported.refused, []);
+    insta::assert_snapshot!(printed(&imported));
+}
+
+#[test]
+fn the_values_that_the_public_chart_documents() {
+    let text = include_str!("testdata/values.yaml");
+    let plain = imported(Kind::Values, text);
+    assert_eq!((&plain.lost[..], &plain.refused[..]), (&[][..], &[][..]), "{}", printed(&plain));
+    assert_eq!(plain.object["spec"], json!({ "engine": { "fetchWorkers": 3 } }), "what the chart gives to the engine");
+    assert_eq!(imported(Kind::Values, "# nothing\n").object, plain.object, "defaults are known without being written");
+}
+
+#[test]
+fn values_of_the_public_chart_that_somebody_changed() {
+    let text = "image: { registry: registry.example.com, repository: team/athens, tag: v0.18.1, pullSecrets: [{ name: registry }] }\n\
+        replicaCount: 3\nstorage: { type: s3, s3: { region: eu-central-1, bucket: go-modules, accessKey: hunter2, secretKey: hunter2 } }\n\
+        singleFlight: { type: redis, redis: { endpoint: redis.example.com, existingSecret: redis, existingSecretKey: password } }\n\
+        configEnvVars: [{ name: ATHENS_GOGET_WORKERS, value: \"20\" }, { name: ATHENS_NETWORK_MODE, value: offline }]\n\
+        basicAuth: { enabled: true }\nnetrc: { enabled: true }\nservice: { type: NodePort, nodePort: { port: 30080 } }\n\
+        upstreamProxy: { enabled: true, url: https://upstream.example.com }\nresources: { requests: { cpu: 1, memory: 1Gi } }\n\
+        serviceAccount: { annotations: { example.com/role: modules } }\nextraLabels: { team: build }\nunheard: { of: 1 }\n";
+    let imported = imported(Kind::Values, text);
+    assert_eq!(imported.refused, [], "{}", printed(&imported));
+    insta::assert_snapshot!(printed(&imported));
+}
+
+#[test]
+fn the_chart_s_claim_is_taken_over_when_its_release_is_named() {
+    let text = "storage: { disk: { persistence: { enabled: true, size: 40Gi, storageClass: fast } } }\n".to_owned();
+    let texts = [Text { name: "values".to_owned(), kind: None, text }];
+    let named = import(&texts, &Wishes { release: Some("go".to_owned()), ..wishes() }).unwrap();
+    assert_eq!(named.object["spec"]["storage"], json!({ "disk": { "existingClaim": "go-athens-proxy-storage" } }));
+    assert!(named.notes.iter().any(|note| note.contains("helm uninstall")), "{:?}", named.notes);
+    let unnamed = import(&texts, &wishes()).unwrap();
+    assert_eq!(unnamed.object["spec"]["storage"], json!({ "disk": { "size": "40Gi", "storageClassName": "fast" } }));
+    assert_eq!(unnamed.lost.len(), 1);
+}
+
+#[test]
+fn more_pods_than_storage_allows_are_not_carried() {
+    let deployment = HAND_RUN.replace("replicas: 1", "replicas: 3");
+    let imported = of_environment(&deployment);
+    assert_eq!((imported.object["spec"].get("replicas"), &imported.refused[..]), (None, &[][..]));
+    let lost = imported.lost.iter().find(|lost| lost.setting == "replicas").unwrap();
+    assert!(lost.why.contains("'3' pods are too many"), "{}", lost.why);
+}
+
+#[test]
+fn a_directory_of_a_claim_is_no_root() {
+    for (from, to) in [
+        ("mountPath: /var/lib/athens", "mountPath: /var/lib"),
+        ("mountPath: /var/lib/athens", "subPath: go, mountPath: /var/lib/athens"),
+    ] {
+        let imported = of_environment(&HAND_RUN.replace(from, to));
+        assert!(imported.object["spec"].get("storage").is_none(), "{to}");
+        assert!(imported.lost.iter().any(|lost| lost.why.contains("directory of claim athens-storage")), "{to}");
+    }
+}
+
+#[test]
+fn what_the_operator_would_refuse_is_told_and_kept_as_it_was() {
+    let imported = of_environment("ATHENS_STORAGE_TYPE=s3\nATHENS_S3_BUCKET_NAME=My_Bucket\n");
+    assert_eq!(imported.object["spec"]["storage"]["s3"]["bucket"], "My_Bucket");
+    assert_eq!(imported.refused[0].field, "spec.storage.s3.bucket");
+    assert!(printed(&imported).contains("refused as it stands"));
+}
+
+#[test]
+fn a_claim_can_be_named_where_nothing_tells_it() {
+    let text = "ATHENS_STORAGE_TYPE=disk\nATHENS_DISK_STORAGE_ROOT=/data\n";
+    let wishes = Wishes { claim: Some("athens".to_owned()), ..wishes() };
+    let texts = [Text { name: "env".to_owned(), kind: None, text: text.to_owned() }];
+    let imported = import(&texts, &wishes).unwrap();
+    assert_eq!(imported.object["spec"]["storage"], json!({ "disk": { "existingClaim": "athens" } }));
+    assert_eq!(imported.lost, []);
+    assert_eq!(of_environment(text).lost.len(), 1, "without its name it is not found");
+}
