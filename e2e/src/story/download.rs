@@ -133,7 +133,8 @@ impl Origin {
         Ok(origin)
     }
 
-    fn host(&self) -> String {
+    /// Its name inside the cluster.
+    pub(super) fn host(&self) -> String {
         format!("{ORIGIN}.{}.svc", self.namespace)
     }
 

@@ -14,6 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+pub mod adopt;
 pub mod changes;
 pub mod control_plane;
 pub mod convergence;

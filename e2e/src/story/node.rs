@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Stage, Story, download, engines, serving, troubles};
+use super::{Stage, Story, adopt, download, engines, serving, troubles};
 use crate::{
     cluster::until,
     image::{self, Image},
@@ -40,6 +40,10 @@ pub const ALL: &[Story] = &[
     Story {
         name: "a bad change on a disk is undone by the old spec",
         tell: troubles::a_bad_change_on_a_disk_is_undone_by_the_old_spec,
+    },
+    Story {
+        name: "the volume of an Athens by hand is taken over",
+        tell: adopt::a_volume_of_an_athens_by_hand_is_taken_over,
     },
     Story {
         name: "a missing ConfigMap is named, and its arrival mends it",
