@@ -29,8 +29,9 @@ pub fn file_name(crd: &CustomResourceDefinition) -> String {
     format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural)
 }
 
-/// Adds the rules that are made from tables. Removes `nullable`: a stored null would count as set in every CEL rule and block defaults. And joins the lines of
-/// descriptions, which are broken to fit the source, not the terminal of who reads `kubectl explain`.
+/// Adds the rules that are made from tables. Removes `nullable`: a stored null would count as set in every CEL rule and block
+/// defaults. And joins the lines of descriptions, which are broken to fit the source, not the terminal of who reads
+/// `kubectl explain`.
 fn tidy(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).expect("a CRD is plain data");
     tidy_value(&mut value);
