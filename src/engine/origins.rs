@@ -8,9 +8,9 @@ use crate::{
 };
 
 /// The database that the go command knows by heart.
-const KNOWN_DATABASE: &str = "sum.golang.org";
+pub const KNOWN_DATABASE: &str = "sum.golang.org";
 /// A second address of it. The go command accepts this name alone, but not together with an address.
-const KNOWN_DATABASE_MIRROR: &str = "sum.golang.google.cn";
+pub const KNOWN_DATABASE_MIRROR: &str = "sum.golang.google.cn";
 
 /// The value of GOPROXY; empty when nothing is named, and then the go command's own default counts.
 pub fn chain(upstream: &ValidUpstream) -> String {

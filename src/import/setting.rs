@@ -61,9 +61,11 @@ const fn secret(setting: Setting) -> Setting {
 
 const OFF: &[&str] = &["", "false"];
 const LOCK_TIME: &str = "lock times follow from spec.engine.fetchTimeout, so that nobody waits too short or too long";
-const NO_LOGIN: &str = "a fleet asks its clients for no login: put a gateway that does before its Service";
+/// Why logins of clients are lost.
+pub const NO_LOGIN: &str = "a fleet asks its clients for no login: put a gateway that does before its Service";
 const NO_TLS: &str = "the Service answers in clear: end TLS in a gateway or load balancer before it";
-const NO_CREDENTIALS: &str = "a fleet has no credentials for private repositories here: see `kubectl explain goproxy.spec.private` for what this release has";
+/// Why logins to private repositories are lost.
+pub const NO_CREDENTIALS: &str = "a fleet has no credentials for private repositories here: see `kubectl explain goproxy.spec.private` for what this release has";
 const NO_CONTAINER_ROLE: &str =
     "the usual chain of the pod's own role is asked: give the ServiceAccount its role in spec.engine.serviceAccount";
 const NO_INDEX: &str = "a fleet keeps no index of what it stored, because a lost index database would fail every fetch";

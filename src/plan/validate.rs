@@ -14,6 +14,8 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 
 use serde_json::Value;
 
+pub use resolve::{FETCH_TIMEOUT, FETCH_WORKERS, MONGO_COLLECTION, MONGO_DATABASE, S3_REGION, storage_and_lock};
+pub use rules::one_pod;
 pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
 
 use crate::api::{

@@ -4,14 +4,12 @@ use super::Carrier;
 use crate::{
     api::{
         duration::GoDuration,
-        go_proxy::{
-            AccessMode, Engine, EngineKind, EnginePod, ImagePullPolicy, LogLevel, ONE_WRITER, Service, ServiceType,
-            UNLOCKED,
-        },
+        go_proxy::{Engine, EngineKind, EnginePod, ImagePullPolicy, LogLevel, Service, ServiceType},
         rule,
     },
     engine::version::Version,
     import::found::NotCarried,
+    plan::validate::{FETCH_TIMEOUT, FETCH_WORKERS, one_pod},
 };
 
 /// Words of the engine, and the nearest of a fleet.
@@ -25,12 +23,8 @@ const LOG_LEVELS: [(&str, LogLevel); 7] = [
     ("panic", LogLevel::Error),
 ];
 
-/// Fetches at the same time, as both have it by default.
-const FETCH_WORKERS: i32 = 10;
-/// Most of them.
+/// Most fetches at the same time.
 const FETCH_WORKERS_MOST: i32 = 100;
-/// Longest fetch, as both have it by default.
-const FETCH_SECONDS: u64 = 600;
 
 /// Where the official image is.
 const OFFICIAL: [&str; 3] = ["gomods/athens", "docker.io/gomods/athens", "index.docker.io/gomods/athens"];
@@ -67,9 +61,9 @@ fn fetch_workers(carrier: &mut Carrier<'_>) -> Option<i32> {
 fn fetch_timeout(carrier: &mut Carrier<'_>) -> Option<GoDuration> {
     let text = carrier.found.text("StashTimeout")?;
     let seconds = text.parse::<u64>().ok().filter(|seconds| *seconds <= 86_400);
-    match seconds.map(|seconds| (seconds, GoDuration::seconds(seconds))) {
-        Some((FETCH_SECONDS, _)) => None,
-        Some((_, timeout)) if rule::FETCH_TIMEOUT.refuse(&timeout.to_string()).is_none() => Some(timeout),
+    match seconds.map(GoDuration::seconds) {
+        Some(FETCH_TIMEOUT) => None,
+        Some(timeout) if rule::FETCH_TIMEOUT.refuse(&timeout.to_string()).is_none() => Some(timeout),
         _ => {
             carrier.lose("StashTimeout", "a fleet's fetch takes 10 seconds to one hour at most; it has 10 minutes now");
             None
@@ -110,18 +104,7 @@ fn image(carrier: &mut Carrier<'_>, engine: &mut Engine) {
 
 /// How many pods there are, and what leads to them: after storage and lock, which say how many there may be.
 pub fn pods(carrier: &mut Carrier<'_>) {
-    let spec = &carrier.carried.spec;
-    let storage = spec.storage.clone().unwrap_or_default();
-    let shared_disk = storage.disk.as_ref().is_some_and(|disk| disk.access_mode == Some(AccessMode::ReadWriteMany));
-    let fragile = shared_disk || storage.mongo.is_some() || storage.minio.is_some() || storage.external.is_some();
-    let shared = fragile || storage.s3.is_some() || storage.gcs.is_some() || storage.azure_blob.is_some();
-    let refusal = if !shared {
-        Some(ONE_WRITER)
-    } else if fragile && spec.lock.is_none() {
-        Some(UNLOCKED)
-    } else {
-        None
-    };
+    let refusal = one_pod(&carrier.carried.spec);
     let around = &carrier.found.around;
     let mut autoscaling = around.autoscaling.clone();
     let mut lost = |name: &str, pods: i32| match refusal {

@@ -2,8 +2,9 @@
 
 use super::Carrier;
 use crate::{
-    api::go_proxy::{AccessMode, EtcdLock, Lock, RedisCluster, RedisLock, RedisSentinel, Storage, Tls},
+    api::go_proxy::{EtcdLock, Lock, NEEDLESS_LOCK, RedisCluster, RedisLock, RedisSentinel, Tls},
     import::found::{NotCarried, without_login},
+    plan::validate::{ValidStorage, storage_and_lock},
 };
 
 /// Port of Redis where none is named.
@@ -12,20 +13,16 @@ const REDIS_PORT: &str = "6379";
 /// Carries the lock. It must come after the storage.
 pub fn carry(carrier: &mut Carrier<'_>) {
     let Some(kind) = carrier.found.text("SingleFlightType").map(str::to_owned) else { return };
-    let storage = carrier.carried.spec.storage.clone().unwrap_or_default();
-    let own_disk = storage.disk.as_ref().is_none_or(|disk| disk.access_mode != Some(AccessMode::ReadWriteMany));
-    let one_writer = storage.memory.is_some() || storage == Storage::default() || (storage.disk.is_some() && own_disk);
-    let native = match kind.as_str() {
-        "gcp" => storage.gcs.is_some(),
-        "azureblob" => storage.azure_blob.is_some(),
-        _ => false,
-    };
+    let (storage, _) = storage_and_lock(&carrier.carried.spec);
+    let native = matches!(
+        (kind.as_str(), &storage),
+        ("gcp", ValidStorage::Gcs { .. }) | ("azureblob", ValidStorage::AzureBlob { .. })
+    );
     let lock = match kind.as_str() {
         // Within each proxy there is always one, and the storage's own is the default where it has one.
         _ if native || kind == "memory" => return,
-        "redis" | "redis-sentinel" | "etcd" if one_writer => {
-            let why = "a memory or disk storage of one proxy needs no lock, and a lost one would stop every fetch";
-            return carrier.lose("SingleFlightType", why);
+        "redis" | "redis-sentinel" | "etcd" if !storage.is_shared() => {
+            return carrier.lose("SingleFlightType", NEEDLESS_LOCK);
         }
         "redis" => Lock { redis: redis(carrier), ..Lock::default() },
         "redis-sentinel" => Lock { redis: Some(sentinel(carrier)), ..Lock::default() },

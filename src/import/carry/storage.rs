@@ -7,12 +7,11 @@ use crate::{
         MinioStorage, MongoStorage, S3Addressing, S3Storage, Storage, Tls,
     },
     import::found::{Mount, NotCarried},
+    plan::validate::{MONGO_COLLECTION, MONGO_DATABASE, S3_REGION},
 };
 
 /// Where the engine keeps modules if nothing is said.
 const DEFAULT: &str = "memory";
-/// The region that the operator takes if nothing is said.
-const S3_REGION: &str = "us-east-1";
 
 /// Carries the storage.
 pub fn carry(carrier: &mut Carrier<'_>, claim: Option<&str>) {
@@ -134,8 +133,8 @@ fn mongo(carrier: &mut Carrier<'_>) -> MongoStorage {
         carrier.found.text(key).filter(|text| *text != default).map(str::to_owned)
     };
     MongoStorage {
-        database: differs(carrier, "Storage.Mongo.DefaultDBName", "athens"),
-        collection: differs(carrier, "Storage.Mongo.DefaultCollectionName", "modules"),
+        database: differs(carrier, "Storage.Mongo.DefaultDBName", MONGO_DATABASE),
+        collection: differs(carrier, "Storage.Mongo.DefaultCollectionName", MONGO_COLLECTION),
         credentials_secret_ref: carrier.secret("mongo", &[("url", "Storage.Mongo.URL", false)]).unwrap_or_default(),
     }
 }

@@ -8,13 +8,10 @@ use crate::{
         go_proxy::{ChecksumDatabase, ChecksumsDisabled, Direct, Engine, Private, TryNextOn, Upstream, UpstreamProxy},
         rule,
     },
+    engine::origins::{KNOWN_DATABASE, KNOWN_DATABASE_MIRROR},
     import::found::{NotCarried, without_login},
 };
 
-/// The database that the go command knows by heart.
-const DATABASE: &str = "sum.golang.org";
-/// Another address of it, which the go command takes as its name.
-const MIRROR: &str = "sum.golang.google.cn";
 /// Longest name of a proxy.
 const NAME_MOST: usize = 40;
 
@@ -180,7 +177,7 @@ impl Go {
         }
         let url = url.trim_end_matches('/');
         let name = key.split('+').next().unwrap_or_default();
-        if key == DATABASE && url.is_empty() {
+        if key == KNOWN_DATABASE && url.is_empty() {
             return;
         }
         let own = key.contains('+');
@@ -203,7 +200,7 @@ fn databases(carrier: &mut Carrier<'_>, go: &mut Go) {
     let hosts: Vec<_> = given.iter().map(|url| host(url)).collect();
     let verified = &go.upstream.checksum_database;
     let same = match verified {
-        None => hosts.iter().all(|host| *host == DATABASE),
+        None => hosts.iter().all(|host| *host == KNOWN_DATABASE),
         Some(ChecksumDatabase { name: Some(name), url, .. }) => {
             hosts.iter().all(|given| *given == name.as_str() || Some(*given) == url.as_deref().map(host))
         }
@@ -211,8 +208,8 @@ fn databases(carrier: &mut Carrier<'_>, go: &mut Go) {
     };
     match hosts[..] {
         _ if same => {}
-        [MIRROR] if verified.is_none() => {
-            let name = Some(MIRROR.to_owned());
+        [KNOWN_DATABASE_MIRROR] if verified.is_none() => {
+            let name = Some(KNOWN_DATABASE_MIRROR.to_owned());
             go.upstream.checksum_database = Some(ChecksumDatabase { name, ..ChecksumDatabase::default() });
         }
         _ => carrier.lose(

@@ -7,7 +7,7 @@ use crate::{
     api::go_proxy::{Autoscaling, EngineServiceAccount},
     import::{
         found::{Found, Mount, NotCarried, Value as Given},
-        setting::by_key,
+        setting::{NO_CREDENTIALS, NO_LOGIN, by_key},
     },
 };
 
@@ -26,8 +26,6 @@ enum Use {
     Lost(&'static str, &'static str),
 }
 
-const NO_LOGIN: &str = "a fleet asks its clients for no login: put a gateway that does before its Service";
-const NO_CREDENTIALS: &str = "a fleet has no credentials for private repositories here: see `kubectl explain goproxy.spec.private` for what this release has";
 const NO_TRACES: &str = "the engine of a fleet sends no traces";
 const NO_FILES: &str = "pods of a fleet have no other containers and files: credentials, certificates and settings have fields of their own";
 const OWN_MONITOR: &str = "let your own monitor read /metrics of the pods, port http";

@@ -2,6 +2,8 @@
 
 mod storage;
 
+pub use storage::{MONGO_COLLECTION, MONGO_DATABASE, S3_REGION};
+
 use std::{collections::BTreeMap, fmt::Display};
 
 use k8s_openapi::api::autoscaling::v2::{MetricSpec, MetricTarget, ResourceMetricSource};
@@ -20,15 +22,16 @@ use crate::{
         quantity::Quantity,
         status::{DefaultSource, EffectiveDefault},
     },
-    engine::{capability, version::Version},
+    engine::{capability, origins::KNOWN_DATABASE, version::Version},
     plan::object::CONFIRM_DELETE_ANNOTATION,
 };
 
 /// Toolchains come with the image: a module must not make a proxy download another one.
 const TOOLCHAIN: (&str, &str) = ("GOTOOLCHAIN", "local");
-const DATABASE: &str = "sum.golang.org";
-const FETCH_WORKERS: i32 = 10;
-const FETCH_TIMEOUT: GoDuration = GoDuration::seconds(600);
+/// Fetches at the same time.
+pub const FETCH_WORKERS: i32 = 10;
+/// Longest fetch.
+pub const FETCH_TIMEOUT: GoDuration = GoDuration::seconds(600);
 const SCALE_DOWN_DELAY: GoDuration = GoDuration::seconds(30);
 const REVISION_HISTORY: i32 = 5;
 const CPU_REQUEST: Quantity = Quantity::milli(250);
@@ -266,6 +269,6 @@ fn checksums(given: Option<ChecksumDatabase>, defaults: &mut Defaults) -> Checks
     if given.disabled.is_some() {
         return Checksums::Disabled;
     }
-    let name = defaults.or("spec.upstream.checksumDatabase.name", given.name, DATABASE.to_owned());
+    let name = defaults.or("spec.upstream.checksumDatabase.name", given.name, KNOWN_DATABASE.to_owned());
     Checksums::Database { name, url: given.url, key: given.key }
 }

@@ -22,11 +22,12 @@ use crate::api::{
 use crate::engine::{
     capability::{self, Wish},
     coordination::{self, Together},
+    origins::{KNOWN_DATABASE, KNOWN_DATABASE_MIRROR},
     version,
 };
 
 /// Databases whose keys the go command carries.
-const KNOWN_DATABASES: [&str; 2] = ["sum.golang.org", "sum.golang.google.cn"];
+const KNOWN_DATABASES: [&str; 2] = [KNOWN_DATABASE, KNOWN_DATABASE_MIRROR];
 
 /// Checks the fleet's name.
 pub fn name(name: &str) -> Vec<Refusal> {
@@ -89,6 +90,17 @@ fn check_for_engine(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
     found.extend(lacks.map(|lack| Refusal::new(format!("spec.{}", lack.wish.field()), lack.reason)));
 }
 
+/// Why a fleet of this storage and lock may have one pod alone, if it may. There is a place in it for how many it is to have.
+pub fn one_pod(spec: &GoProxySpec) -> Option<&'static str> {
+    let (storage, lock) = resolve::storage_and_lock(spec);
+    if !storage.is_shared() {
+        return Some(ONE_WRITER);
+    }
+    let damaging = coordination::together(spec.engine_kind(), &storage, &lock) == Together::Damaging;
+    // A lock that the storage does not have is refused by itself.
+    (damaging && lock != ValidLock::Native).then_some(UNLOCKED)
+}
+
 /// What several proxies may share: `engine::coordination` decides. The same as `go_proxy::sharing` says in CEL.
 fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
     let undecided = spec.storage.as_ref().is_some_and(|storage| storage.places() > 1)
@@ -98,18 +110,12 @@ fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
         return;
     }
     let (storage, lock) = resolve::storage_and_lock(spec);
-    let unlocked =
-        coordination::together(spec.engine_kind(), &storage, &lock) == Together::Damaging && lock != ValidLock::Native;
     let pods = [
         ("spec.replicas", Some(spec.replicas)),
         ("spec.autoscaling.maxReplicas", spec.autoscaling.as_ref().map(|autoscaling| autoscaling.max_replicas)),
     ];
     for (field, pods) in pods.into_iter().filter_map(|(field, pods)| Some((field, pods.filter(|pods| *pods > 1)?))) {
-        if !storage.is_shared() {
-            found.push(shown(field, ONE_WRITER, &[&pods.to_string()]));
-        } else if unlocked {
-            found.push(shown(field, UNLOCKED, &[&pods.to_string()]));
-        }
+        found.extend(one_pod(spec).map(|why| shown(field, why, &[&pods.to_string()])));
     }
     if !storage.is_shared() && matches!(lock, ValidLock::Redis(_) | ValidLock::Etcd { .. }) {
         found.push(Refusal::new("spec.lock", NEEDLESS_LOCK));

@@ -11,9 +11,12 @@ use crate::{
 };
 
 const VOLUME_SIZE: Quantity = Quantity::gibibytes(20);
-const S3_REGION: &str = "us-east-1";
-const MONGO_DATABASE: &str = "athens";
-const MONGO_COLLECTION: &str = "modules";
+/// Region of a bucket: most stores other than AWS take it.
+pub const S3_REGION: &str = "us-east-1";
+/// Database in MongoDB, as the engine calls it.
+pub const MONGO_DATABASE: &str = "athens";
+/// Collection of it, as the engine calls it.
+pub const MONGO_COLLECTION: &str = "modules";
 
 /// Where modules are kept: on a disk, unless another place is named.
 pub fn storage(given: Option<Storage>, confirmed: bool, defaults: &mut Defaults) -> ValidStorage {
