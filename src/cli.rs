@@ -77,7 +77,7 @@ pub struct Installation {
         default_value = "gomods/athens"
     )]
     pub engine_image_repository: String,
-    /// Repository of goproxy's image, without tag.
+    /// Repository of goproxy's image, without tag. Its makers publish it in the container registry of GitHub alone.
     #[arg(
         long,
         value_name = "REPOSITORY",

@@ -2,7 +2,7 @@
 # Rendered from the recipe in e2e/src/image/recipe.rs; a test compares the two. The lab makes the same image
 # without an engine and runs that. CI has no engine, so this file itself is not built there.
 #
-#   docker build --file e2e/image/goproxy.Dockerfile --tag goproxy:v0.20.0 .
+#   docker build --file e2e/image/goproxy.Dockerfile --tag goproxy:0.20.0 .
 
 FROM golang:1.26-bookworm AS goproxy
 WORKDIR /src

@@ -51,9 +51,17 @@ impl Version {
         self.row().kind
     }
 
-    /// The release's name, as its makers call it and as tags of images do.
+    /// The release's name, as its makers call it.
     pub const fn as_str(self) -> &'static str {
         self.row().name
+    }
+
+    /// The tag of its image, as its makers give it.
+    pub fn image_tag(self) -> &'static str {
+        match self.kind() {
+            EngineKind::Athens => self.as_str(),
+            EngineKind::Goproxy => self.as_str().trim_start_matches('v'),
+        }
     }
 
     /// What is wrong with it, if a later release puts it right.
@@ -193,6 +201,7 @@ mod tests {
             ]
         );
         assert_eq!(RELEASES.len(), Version::ALL.len());
+        assert_eq!(Version::ALL.map(Version::image_tag), ["v0.18.0", "v0.18.1", "0.20.0"]);
         for version in Version::ALL {
             assert_eq!(Version::of(version.kind(), version.as_str()), Some(version));
             assert_eq!(Version::parse(&version.to_string()), Some(version));

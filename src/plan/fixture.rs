@@ -82,7 +82,7 @@ pub fn mirror() -> ValidFleet {
     let plain = smallest();
     let version = Version::newest(EngineKind::Goproxy);
     ValidFleet {
-        engine: ValidEngine { version, image: "registry.example.com/goproxy:v0.20.0".to_owned(), ..plain.engine },
+        engine: ValidEngine { version, image: "registry.example.com/goproxy:0.20.0".to_owned(), ..plain.engine },
         upstream: ValidUpstream {
             proxies: vec![origin("mirror", "https://mirror.example.com", TryNextOn::NotFound)],
             direct: false,

@@ -278,7 +278,8 @@ fn goproxy() -> Recipe {
         port: Some(8080),
     };
     let layers = vec![Layer::Debian(ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
-    Recipe { name: "goproxy", tag: family.version(), layers, config }
+    // As its makers tag it.
+    Recipe { name: "goproxy", tag: family.version().trim_start_matches('v'), layers, config }
 }
 
 fn origin() -> Recipe {

@@ -28,8 +28,8 @@ pub struct Engine {
     pub version: Option<String>,
 
     /// Container image, by tag or digest; the tag `latest` is refused. Default: the installation's image repository with
-    /// `version` as its tag. It must keep the contract of the official one: for Athens an init as entry point and
-    /// `athens-proxy` on the PATH, for Goproxy `goproxy` on the PATH.
+    /// `version` as its tag, for Goproxy without the v. It must keep the contract of the official one: for Athens an init as
+    /// entry point and `athens-proxy` on the PATH, for Goproxy `goproxy` on the PATH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 512))]
     #[x_kube(validation = rule::IMAGE.rule(), validation = rule::IMAGE_PINNED.rule(), validation = rule::IMAGE_LATEST.rule())]

@@ -131,7 +131,7 @@ fn engine(
             EngineKind::Athens => &settings.engine_image_repository,
             EngineKind::Goproxy => &settings.goproxy_image_repository,
         };
-        let image = format!("{repository}:{}", version.as_str());
+        let image = format!("{repository}:{}", version.image_tag());
         defaults.note("spec.engine.image", &image, DefaultSource::Derived);
         image
     });
