@@ -3,6 +3,7 @@
 mod engine;
 mod engines;
 mod lock;
+mod private;
 mod remote_storage;
 mod service;
 mod sharing;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use engine::*;
 pub use engines::rules as engine_rules;
 pub use lock::*;
+pub use private::*;
 pub use remote_storage::*;
 pub use service::*;
 pub use storage::*;
