@@ -70,7 +70,7 @@ impl GoClient {
         let settings = ClientSettings {
             goproxy: address.to_owned(),
             gosumdb: settings.gosumdb.replace(&settings.goproxy, address),
-            gonosumdb: settings.gonosumdb.clone(),
+            ..settings.clone()
         };
         Self { home: home.to_owned(), settings }
     }
@@ -214,6 +214,7 @@ mod tests {
             goproxy: "http://corp.build.svc".to_owned(),
             gosumdb: "sums http://corp.build.svc/sumdb/mirror/sums".to_owned(),
             gonosumdb: "git.example/*".to_owned(),
+            ..ClientSettings::default()
         };
         let client = GoClient::new(Path::new("/nowhere"), &settings, "http://10.96.1.2");
         assert_eq!(client.settings.goproxy, "http://10.96.1.2");

@@ -71,6 +71,10 @@ pub struct ClientSettings {
     /// Value for GONOSUMDB: modules without a public checksum. Empty when there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gonosumdb: String,
+
+    /// For people: where checksums are looked up, and what fails while the checksum database cannot be reached.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checksums: String,
 }
 
 /// A field that the spec leaves out, as the operator resolved it.

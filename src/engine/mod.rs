@@ -20,7 +20,7 @@ pub use athens::secrets::{CLOUD_FILE, misses_key_file};
 
 use crate::{
     api::{go_proxy::EngineKind, status::ClientSettings},
-    plan::validate::ValidFleet,
+    plan::validate::{Checksums, ValidFleet},
 };
 use origins::Database;
 
@@ -70,8 +70,34 @@ pub fn client_settings(fleet: &ValidFleet) -> ClientSettings {
         gosumdb: Database::of(&fleet.upstream.checksums).map_or("off".to_owned(), through),
         // Not GOPRIVATE: that would make the client fetch private modules past the fleet.
         gonosumdb: fleet.private_modules.join(","),
+        checksums: checksums(fleet),
         goproxy: address,
     }
+}
+
+/// What depends on the checksum database, for people.
+fn checksums(fleet: &ValidFleet) -> String {
+    let told = match &fleet.upstream.checksums {
+        Checksums::Database { name, url, .. } => {
+            let place = url.as_ref().map_or_else(String::new, |url| format!(" at {url}"));
+            let left = match fleet.engine.version.kind() {
+                // It passes every question on and keeps no answer.
+                EngineKind::Athens => "a client verifies only what its go.sum names",
+                // It answers with what it passed on before, and keeps that with the modules.
+                EngineKind::Goproxy => "a client verifies only what its go.sum names or what was asked here before",
+            };
+            format!(
+                "{name} is asked{place}, by clients through this fleet; while it cannot be reached, stored modules are served, no \
+                 new public module is fetched, and {left}"
+            )
+        }
+        Checksums::Disabled => {
+            "no checksum is looked up: the first answer of an origin is believed, whether or not anything can be reached"
+                .to_owned()
+        }
+    };
+    let private = if fleet.private_modules.is_empty() { "" } else { "; private modules are never looked up" };
+    told + private
 }
 
 /// Whether a container that ended with this code and these last words refused its configuration, rather than crashed. No engine
@@ -83,12 +109,31 @@ pub fn is_config_refusal(exit_code: i32, message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::fixture::smallest;
+    use crate::plan::{
+        fixture::{mirror, richest, smallest},
+        validate::ValidUpstream,
+    };
 
     #[test]
     fn tells_clients_a_name_that_resolves_in_every_cluster() {
         let client = client_settings(&smallest());
         assert_eq!(client.goproxy, "http://corp.build.svc");
         assert_eq!(client.gonosumdb, "");
+    }
+
+    #[test]
+    fn tells_what_an_outage_of_the_checksum_database_costs() {
+        let told = |fleet: &ValidFleet| client_settings(fleet).checksums;
+        let plain = told(&smallest());
+        assert!(plain.starts_with("sum.golang.org is asked, by clients through this fleet; while"), "{plain}");
+        assert!(!plain.contains("private"), "{plain}");
+        let rich = told(&richest());
+        assert!(rich.starts_with("sum.example.com is asked at https://sums.example.com:8443/db, by"), "{rich}");
+        assert!(rich.ends_with("; private modules are never looked up"), "{rich}");
+        let upstream = ValidUpstream { checksums: Checksums::Disabled, ..smallest().upstream };
+        let off = told(&ValidFleet { upstream, ..smallest() });
+        assert!(off.starts_with("no checksum is looked up"), "{off}");
+        let kept = told(&mirror());
+        assert!(kept.ends_with("or what was asked here before"), "{kept}");
     }
 }
