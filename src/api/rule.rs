@@ -1,10 +1,14 @@
 //! Rules about one value, each written once and used twice: as a CEL rule of the CRD and, with the same message, by
 //! `validate`.
 
+mod outside;
+
 use std::sync::OnceLock;
 
 use kube::core::{Message, Rule};
 use regex::Regex;
+
+pub use outside::*;
 
 use super::{duration::GoDuration, quantity::Quantity};
 
@@ -139,7 +143,7 @@ pub(super) fn shown(message: &str, values: &str) -> Message {
 }
 
 /// Every form, for looking one up by its rule.
-static ALL: [&Form; 36] = [
+static ALL: [&Form; 38] = [
     &FETCH_TIMEOUT,
     &SCALE_DOWN_DELAY,
     &CPU,
@@ -176,6 +180,8 @@ static ALL: [&Form; 36] = [
     &REDIS_USER,
     &HOST_PORT,
     &HOST_PORT_LOCAL,
+    &EGRESS_ADDRESS,
+    &NO_PROXY,
 ];
 
 /// `metadata.name`, of which Services and labels are made.

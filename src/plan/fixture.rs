@@ -8,8 +8,9 @@ use super::{
     StoredRevision,
     object::{Object, canonicalise},
     validate::{
-        AzureIdentity, Checksums, FleetName, Origin, RedisServers, Settings, ValidAutoscaling, ValidEngine, ValidFleet,
-        ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage, ValidUpstream, Volume,
+        AzureIdentity, Checksums, FleetName, Origin, RedisServers, Settings, ValidAutoscaling, ValidEgress,
+        ValidEngine, ValidFleet, ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage, ValidUpstream,
+        Volume,
     },
 };
 use crate::{
@@ -69,6 +70,7 @@ pub fn smallest() -> ValidFleet {
             direct: true,
             checksums: Checksums::Database { name: "sum.golang.org".to_owned(), url: None, key: None },
             ca_bundle: None,
+            egress: None,
         },
         private_modules: Vec::new(),
         scale_down_delay: Duration::from_secs(30),
@@ -135,6 +137,11 @@ pub fn richest() -> ValidFleet {
                 key: Some("sum.example.com+0a1b2c3d+AdXHNi1jzJPl4Gn5KZV3Ow==".to_owned()),
             },
             ca_bundle: Some(("corp-ca".to_owned(), "ca.crt".to_owned())),
+            egress: Some(ValidEgress {
+                https: "http://egress.example.com:3128".to_owned(),
+                http: "http://egress.example.com:3129".to_owned(),
+                past: vec!["localhost".to_owned(), ".svc".to_owned(), "10.0.0.0/8".to_owned()],
+            }),
         },
         private_modules: vec!["git.example.com/*".to_owned(), "*.internal.example.com".to_owned()],
         ..plain

@@ -1,5 +1,6 @@
 //! From what a user wrote to what can be built: every rule checked, every default resolved, once.
 
+mod outside;
 mod resolve;
 mod rules;
 mod schema;
@@ -14,6 +15,7 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 
 use serde_json::Value;
 
+pub use outside::ValidEgress;
 pub use resolve::{FETCH_TIMEOUT, FETCH_WORKERS, MONGO_COLLECTION, MONGO_DATABASE, S3_REGION, storage_and_lock};
 pub use rules::one_pod;
 pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
@@ -218,6 +220,8 @@ pub struct ValidUpstream {
     pub checksums: Checksums,
     /// ConfigMap and key with the CA bundle.
     pub ca_bundle: Option<(String, String)>,
+    /// The proxy on the way out.
+    pub egress: Option<ValidEgress>,
 }
 
 /// One entry of the origin chain.

@@ -51,6 +51,11 @@ pub struct Upstream {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CaBundle")]
     pub ca_bundle: Option<CaBundle>,
+
+    /// A proxy on the way out of the cluster. Default: absent, whatever is outside is reached directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EgressProxy")]
+    pub egress_proxy: Option<EgressProxy>,
 }
 
 /// One module proxy upstream.
@@ -211,4 +216,53 @@ pub struct KeyReference {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rule::OBJECT_KEY.rule())]
     pub key: String,
+}
+
+/// A proxy on the way out, for everything that go, git and the engine itself ask over http and https: origins, Git servers, the
+/// checksum database, and object stores too. ssh is not led through it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct EgressProxy {
+    /// Proxy for https addresses; what passes is encrypted end to end. Required. No user or password in it: a proxy that wants a
+    /// login cannot be used.
+    #[serde(rename = "httpsProxy")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = rule::EGRESS_ADDRESS.rule(),
+        validation = rule::ORIGIN_USER.rule(),
+        validation = rule::ORIGIN_HOST.rule(),
+        validation = ipv6_rule()
+    )]
+    pub https: String,
+
+    /// Proxy for http addresses. Default: the same as `httpsProxy`.
+    #[serde(rename = "httpProxy", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 512))]
+    #[x_kube(
+        validation = rule::EGRESS_ADDRESS.rule(),
+        validation = rule::ORIGIN_USER.rule(),
+        validation = rule::ORIGIN_HOST.rule(),
+        validation = ipv6_rule()
+    )]
+    pub http: Option<String>,
+
+    /// What is reached past the proxy: hosts, domains with a dot before them, addresses and networks. Default: none beside what
+    /// never goes through it: the pod itself, the node's own (link-local) addresses, Services of the cluster by their names, hosts of one word that this spec
+    /// names, and the members of an etcd lock. Services by their addresses are not among them.
+    #[serde(rename = "noProxy", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "no_proxy_schema")]
+    pub past: Vec<String>,
+}
+
+fn no_proxy_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 253,
+            "x-kubernetes-validations": [rule::NO_PROXY.rule()],
+        },
+    })
 }

@@ -206,6 +206,9 @@ fn go_environment(fleet: &ValidFleet) -> GoEnvironment {
         environment.set("SSL_CERT_DIR", CA_DIRECTORY);
         environment.set("GIT_SSL_CAINFO", &file);
         environment.set("GIT_SSL_CAPATH", CA_DIRECTORY);
+        if fleet.upstream.egress.is_some() {
+            environment.set("GIT_PROXY_SSL_CAINFO", &file);
+        }
     }
     if !fleet.engine.go_env.contains_key("GOTOOLCHAIN") {
         // A module must not be able to make a proxy download and run a toolchain.

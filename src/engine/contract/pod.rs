@@ -119,6 +119,14 @@ fn environment(fleet: &ValidFleet, program: &Program) -> Vec<EnvVar> {
         variables.push(("SSL_CERT_FILE", format!("{CA_DIRECTORY}/{CA_FILE}")));
         variables.push(("SSL_CERT_DIR", CA_DIRECTORY.to_owned()));
     }
+    if let Some(egress) = &fleet.upstream.egress {
+        // The engine hands them on to go, and so to git. Some programs know one spelling, some the other.
+        for names in [("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"), ("https_proxy", "http_proxy", "no_proxy")] {
+            variables.push((names.0, egress.https.clone()));
+            variables.push((names.1, egress.http.clone()));
+            variables.push((names.2, egress.past.join(",")));
+        }
+    }
     variables
         .into_iter()
         .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() })
@@ -343,6 +351,20 @@ mod tests {
     #[test]
     fn pod_of_the_smallest_fleet() {
         insta::assert_snapshot!(pretty(&smallest()));
+    }
+
+    #[test]
+    fn every_engine_is_shown_the_way_out_in_both_spellings() {
+        for mut fleet in [smallest(), mirror()] {
+            let variables = |fleet: &ValidFleet| {
+                let template = template(fleet);
+                let list = container_of(&template)["env"].as_array().unwrap().clone();
+                list.into_iter().filter(|one| one["name"].as_str().unwrap().to_lowercase().ends_with("_proxy")).count()
+            };
+            assert_eq!(variables(&fleet), 0);
+            fleet.upstream.egress = richest().upstream.egress;
+            assert_eq!(variables(&fleet), 6);
+        }
     }
 
     #[test]

@@ -16,8 +16,9 @@ use crate::{
 
 /// Networks that lead to services of the node or of the cloud, where credentials are handed out: an engine that was talked
 /// into fetching from there could give them away. The last one is where a cloud serves them over IPv6.
-const FORBIDDEN_V4: [&str; 1] = ["169.254.0.0/16"];
-const FORBIDDEN_V6: [&str; 2] = ["fe80::/10", "fd00:ec2::254/128"];
+pub const FORBIDDEN_V4: [&str; 1] = ["169.254.0.0/16"];
+/// The same for IPv6.
+pub const FORBIDDEN_V6: [&str; 2] = ["fe80::/10", "fd00:ec2::254/128"];
 
 /// Where nodes of AWS, Google Cloud and Azure hand out tokens. AWS does so over IPv6 as well.
 const INSTANCE: &str = "169.254.169.254/32";

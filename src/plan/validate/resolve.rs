@@ -1,5 +1,6 @@
 //! Defaults, resolved once. What was resolved is kept, so that the status can tell.
 
+mod outside;
 mod storage;
 
 pub use storage::{MONGO_COLLECTION, MONGO_DATABASE, S3_REGION};
@@ -97,9 +98,9 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let lock = storage::lock(spec.lock.clone(), &storage, defaults);
     let upstream = upstream(spec.upstream.clone().unwrap_or_default(), kind, defaults);
     let delay = defaults.or("spec.rollout.scaleDownDelay", rollout.scale_down_delay, SCALE_DOWN_DELAY);
+    let egress = spec.upstream.as_ref().and_then(|upstream| upstream.egress_proxy.clone());
     let history = defaults.or("spec.rollout.revisionHistoryLimit", rollout.revision_history_limit, REVISION_HISTORY);
-    defaults.0.retain(|default| !capability::means_nothing(kind, &default.field));
-    ValidFleet {
+    let mut resolved = ValidFleet {
         name: FleetName(name),
         namespace: metadata.namespace.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
@@ -113,8 +114,14 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         private_modules: spec.private.clone().unwrap_or_default().modules,
         scale_down_delay: delay.get(),
         revision_history_limit: usize::try_from(history).unwrap_or_default(),
-        defaults: std::mem::take(&mut defaults.0),
-    }
+        defaults: Vec::new(),
+    };
+    // Last, because all that the fleet asks decides what is reached past the proxy.
+    resolved.upstream.egress =
+        egress.map(|given| outside::egress(given, &resolved, &settings.cluster_domain, defaults));
+    defaults.0.retain(|default| !capability::means_nothing(kind, &default.field));
+    resolved.defaults = std::mem::take(&mut defaults.0);
+    resolved
 }
 
 fn engine(
@@ -261,6 +268,7 @@ fn upstream(given: Upstream, kind: EngineKind, defaults: &mut Defaults) -> Valid
         direct: direct == Direct::Enabled,
         checksums: checksums(given.checksum_database, defaults),
         ca_bundle: given.ca_bundle.map(|bundle| (bundle.config_map_key_ref.name, bundle.config_map_key_ref.key)),
+        egress: None,
     }
 }
 

@@ -260,6 +260,11 @@ fn check_upstream(upstream: &Upstream, found: &mut Vec<Refusal>) {
     if let Some(database) = &upstream.checksum_database {
         check_database(database, found);
     }
+    if let Some(egress) = &upstream.egress_proxy {
+        found.extend(check_ipv6("spec.upstream.egressProxy.httpsProxy", &egress.https));
+        let plain = egress.http.as_ref();
+        found.extend(plain.and_then(|url| check_ipv6("spec.upstream.egressProxy.httpProxy", url)));
+    }
 }
 
 /// Refuses an IPv6 address that leads where no origin is.
