@@ -84,6 +84,10 @@
 //!   CEL rules are made from the same tables that [`plan::validate`] reads.
 //! * **Fleet names cannot end in `-engine`, `-origin`, `-edge` or `-data`**, because those endings are names of other
 //!   fleets' objects: so two fleets never meet on a child's name.
+//! * **A login that is missing costs its host, not the fleet.** Logins for Git servers are mounted as optional files of one
+//!   volume, and a helper of a few lines of shell hands them to git at every call. So they rotate without a restart, are in no
+//!   argument and no environment, and a fleet starts and serves what it has while a Secret is missing; the engine's log, and its
+//!   answer to a question for versions, names the host, the Secret's key and the field.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
 //!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`.
 

@@ -143,7 +143,7 @@ pub(super) fn shown(message: &str, values: &str) -> Message {
 }
 
 /// Every form, for looking one up by its rule.
-static ALL: [&Form; 38] = [
+static ALL: [&Form; 41] = [
     &FETCH_TIMEOUT,
     &SCALE_DOWN_DELAY,
     &CPU,
@@ -180,6 +180,9 @@ static ALL: [&Form; 38] = [
     &REDIS_USER,
     &HOST_PORT,
     &HOST_PORT_LOCAL,
+    &GIT_HOST,
+    &GIT_HOST_LOCAL,
+    &LOGIN_NAME,
     &EGRESS_ADDRESS,
     &NO_PROXY,
 ];

@@ -6,8 +6,6 @@
 pub mod config;
 pub mod secrets;
 
-use std::collections::BTreeMap;
-
 use super::{Program, origins::Database};
 use crate::plan::validate::ValidFleet;
 
@@ -31,11 +29,11 @@ pub fn program(fleet: &ValidFleet) -> Program {
         live_path: "/healthz",
         // Reads the storage.
         ready_path: "/readyz",
-        files: BTreeMap::from([(CONFIG_FILE.to_owned(), config::render(fleet))]),
+        files: config::files(fleet),
         files_directory: CONFIG_DIRECTORY,
         data_directory: DATA_DIRECTORY,
         home_directory: HOME_DIRECTORY,
-        volumes: secrets::key_file(fleet).into_iter().collect(),
+        volumes: secrets::key_file(fleet).into_iter().chain(secrets::logins(fleet)).collect(),
     }
 }
 

@@ -22,6 +22,8 @@ pub const SCRATCH_DIRECTORY: &str = "/tmp";
 pub const CA_DIRECTORY: &str = "/etc/goproxy/ca";
 /// Name of the bundle in it.
 pub const CA_FILE: &str = "bundle.crt";
+/// Where logins for Git servers are mounted: a directory for each host, a file for each key.
+pub const LOGIN_DIRECTORY: &str = "/etc/goproxy/logins";
 
 /// Longest answer to a question for versions. Such questions are small next to a fetch, and each holds a place.
 const LIST_SECONDS: u64 = 300;

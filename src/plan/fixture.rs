@@ -8,9 +8,9 @@ use super::{
     StoredRevision,
     object::{Object, canonicalise},
     validate::{
-        AzureIdentity, Checksums, FleetName, Origin, RedisServers, Settings, ValidAutoscaling, ValidEgress,
-        ValidEngine, ValidFleet, ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage, ValidUpstream,
-        Volume,
+        AzureIdentity, Checksums, FleetName, Login, Origin, RedisServers, Settings, ValidAutoscaling, ValidCredential,
+        ValidEgress, ValidEngine, ValidFleet, ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage,
+        ValidUpstream, Volume,
     },
 };
 use crate::{
@@ -73,6 +73,7 @@ pub fn smallest() -> ValidFleet {
             egress: None,
         },
         private_modules: Vec::new(),
+        credentials: Vec::new(),
         scale_down_delay: Duration::from_secs(30),
         revision_history_limit: 5,
         defaults: Vec::new(),
@@ -144,6 +145,7 @@ pub fn richest() -> ValidFleet {
             }),
         },
         private_modules: vec!["git.example.com/*".to_owned(), "*.internal.example.com".to_owned()],
+        credentials: credentials(),
         ..plain
     }
 }
@@ -183,6 +185,22 @@ fn rich_engine(plain: ValidEngine) -> ValidEngine {
 /// An entry of the origin chain.
 pub fn origin(name: &str, url: &str, try_next_on: TryNextOn) -> Origin {
     Origin { name: name.to_owned(), url: url.to_owned(), try_next_on }
+}
+
+/// A login for a host, from a Secret.
+pub fn credential(host: &str, login: Login) -> ValidCredential {
+    ValidCredential { host: host.to_owned(), port: None, secret: "git".to_owned(), login }
+}
+
+/// Every way in, two of them at ports of their own.
+pub fn credentials() -> Vec<ValidCredential> {
+    let token = Login::Token { username: "x-access-token".to_owned() };
+    vec![
+        credential("basic.example.com", Login::Basic),
+        credential("netrc.example.com", Login::Netrc),
+        ValidCredential { port: Some(2222), ..credential("ssh.example.com", Login::Ssh { user: "forge".to_owned() }) },
+        ValidCredential { port: Some(8443), ..credential("token.example.com", token) },
+    ]
 }
 
 /// The revision of a fleet under a name, as it would be stored.

@@ -15,7 +15,7 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 
 use serde_json::Value;
 
-pub use outside::ValidEgress;
+pub use outside::{Login, ValidCredential, ValidEgress};
 pub use resolve::{FETCH_TIMEOUT, FETCH_WORKERS, MONGO_COLLECTION, MONGO_DATABASE, S3_REGION, storage_and_lock};
 pub use rules::one_pod;
 pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
@@ -137,6 +137,8 @@ pub struct ValidFleet {
     pub upstream: ValidUpstream,
     /// Patterns of private modules, in the order given.
     pub private_modules: Vec<String>,
+    /// Logins for Git servers, by host.
+    pub credentials: Vec<ValidCredential>,
     /// How long the old revision stays after clients moved.
     pub scale_down_delay: Duration,
     /// Old revisions kept.

@@ -1,6 +1,22 @@
-//! Forms of the way out of the cluster.
+//! Forms of what lies outside of the cluster: Git servers, their users, and the way out.
 
 use super::Form;
+
+/// Host of a Git server. The first element of a module path has a dot, and so has it.
+pub static GIT_HOST: Form = Form::matching(
+    r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]([-a-z0-9]{0,61}[a-z0-9])?$",
+    "'%s' is no host like git.example.com: give a lower-case name with a dot in it, without scheme, port, path or user",
+);
+
+/// Names that lead back to the pod.
+pub static GIT_HOST_LOCAL: Form =
+    Form::free_of(r"\.localhost$", "'%s' leads to the proxy's own pod: name a host outside of it");
+
+/// A user of a Git server. Programs would take a dash at its start for an option.
+pub static LOGIN_NAME: Form = Form::matching(
+    r"^[A-Za-z0-9_][-A-Za-z0-9._]*$",
+    "'%s' is no user name: use letters, digits, dots, dashes and underscores, with no dash or dot at the start",
+);
 
 /// Address of a proxy on the way out.
 pub static EGRESS_ADDRESS: Form = Form::matching(

@@ -4,9 +4,15 @@
 //! file full of placeholders, and defaults move between releases. Back-ends that the fleet does not use have no table.
 
 mod backend;
+mod git;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use git::keys;
+
+use super::CONFIG_FILE;
 use crate::{
     api::go_proxy::LogLevel,
     engine::{
@@ -133,8 +139,14 @@ impl Config<'_> {
     }
 }
 
-/// The whole configuration file of a fleet.
-pub fn render(fleet: &ValidFleet) -> String {
+/// Every file that a fleet's pods read, by name.
+pub fn files(fleet: &ValidFleet) -> BTreeMap<String, String> {
+    let own = [(CONFIG_FILE, render(fleet))];
+    own.into_iter().chain(git::files(fleet)).map(|(name, text)| (name.to_owned(), text)).collect()
+}
+
+/// The engine's own file.
+fn render(fleet: &ValidFleet) -> String {
     let timing = Timing::of(fleet);
     let config = Config {
         go_binary_env_vars: go_environment(fleet).0,
@@ -209,6 +221,9 @@ fn go_environment(fleet: &ValidFleet) -> GoEnvironment {
         if fleet.upstream.egress.is_some() {
             environment.set("GIT_PROXY_SSL_CAINFO", &file);
         }
+    }
+    for (key, value) in git::environment(fleet) {
+        environment.set(key, &value);
     }
     if !fleet.engine.go_env.contains_key("GOTOOLCHAIN") {
         // A module must not be able to make a proxy download and run a toolchain.

@@ -1,10 +1,15 @@
 //! What the pod gets from Secrets: by reference, so that no value passes through the operator.
 
 use k8s_openapi::api::core::v1::{
-    EnvVar, EnvVarSource, KeyToPath, SecretKeySelector, SecretVolumeSource, Volume, VolumeMount,
+    EnvVar, EnvVarSource, KeyToPath, ProjectedVolumeSource, SecretKeySelector, SecretProjection, SecretVolumeSource,
+    Volume, VolumeMount, VolumeProjection,
 };
 
-use crate::plan::validate::{AzureIdentity, RedisServers, ValidFleet, ValidLock, ValidRedis, ValidStorage};
+use super::config;
+use crate::{
+    engine::contract::LOGIN_DIRECTORY,
+    plan::validate::{AzureIdentity, RedisServers, ValidCredential, ValidFleet, ValidLock, ValidRedis, ValidStorage},
+};
 
 /// Where the key file of a cloud is mounted.
 const CLOUD_DIRECTORY: &str = "/etc/goproxy/cloud";
@@ -112,6 +117,49 @@ pub fn key_file(fleet: &ValidFleet) -> Option<(Volume, VolumeMount)> {
         ..VolumeMount::default()
     };
     Some((volume, mount))
+}
+
+/// Who may read a login: its owner. The kubelet gives the engine's group the same right.
+const OWNER_ONLY: i32 = 0o400;
+
+/// The volume with the logins for Git servers, and where it is mounted. It is mounted as a whole: a file by itself would never
+/// be updated. A missing Secret does not keep the engine from starting: it serves what it has, and one host is without a login.
+pub fn logins(fleet: &ValidFleet) -> Option<(Volume, VolumeMount)> {
+    if fleet.credentials.is_empty() {
+        return None;
+    }
+    let volume = Volume {
+        name: "logins".to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(OWNER_ONLY),
+            sources: Some(fleet.credentials.iter().map(login).collect()),
+        }),
+        ..Volume::default()
+    };
+    let mount = VolumeMount {
+        name: "logins".to_owned(),
+        mount_path: LOGIN_DIRECTORY.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    Some((volume, mount))
+}
+
+/// One host's login.
+fn login(credential: &ValidCredential) -> VolumeProjection {
+    let item = |key: &&str| KeyToPath {
+        key: (*key).to_owned(),
+        path: format!("{}/{key}", credential.host),
+        ..KeyToPath::default()
+    };
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: credential.secret.clone(),
+            items: Some(config::keys(&credential.login).iter().map(item).collect()),
+            optional: Some(true),
+        }),
+        ..VolumeProjection::default()
+    }
 }
 
 impl<'a> FromSecret<'a> {

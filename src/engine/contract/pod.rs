@@ -409,7 +409,7 @@ mod tests {
         for fleet in [smallest(), richest(), mirror()].into_iter().chain(stored_anywhere) {
             let template = template(&fleet);
             let pod = &template["spec"];
-            let allowed = ["configMap", "emptyDir", "persistentVolumeClaim", "secret"];
+            let allowed = ["configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"];
             for volume in pod["volumes"].as_array().unwrap() {
                 let kind = volume.as_object().unwrap().keys().find(|key| *key != "name").unwrap();
                 assert!(allowed.contains(&kind.as_str()), "{kind}");

@@ -254,5 +254,5 @@ fn private(carrier: &mut Carrier<'_>, go: &mut Go) {
         };
         carrier.carried.lost.push(NotCarried::shown("private modules", pattern, why));
     }
-    carrier.carried.spec.private = (!modules.is_empty()).then_some(Private { modules });
+    carrier.carried.spec.private = (!modules.is_empty()).then_some(Private { modules, credentials: Vec::new() });
 }

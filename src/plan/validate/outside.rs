@@ -1,4 +1,36 @@
-//! The fleet's way out, resolved.
+//! How the fleet logs in to Git servers, and its way out, resolved.
+
+/// A login for one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidCredential {
+    /// Host name of the Git server.
+    pub host: String,
+    /// Its port, where it is not what the way in means by itself.
+    pub port: Option<i32>,
+    /// Name of the Secret that holds the login. Its values are never held.
+    pub secret: String,
+    /// The way in.
+    pub login: Login,
+}
+
+/// A way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// User and password over https.
+    Basic,
+    /// A token over https.
+    Token {
+        /// The user that goes with it.
+        username: String,
+    },
+    /// The host's entry of a netrc file, over https.
+    Netrc,
+    /// A key over ssh.
+    Ssh {
+        /// The user at the server.
+        user: String,
+    },
+}
 
 /// A proxy on the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]

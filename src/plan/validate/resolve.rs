@@ -99,6 +99,8 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let upstream = upstream(spec.upstream.clone().unwrap_or_default(), kind, defaults);
     let delay = defaults.or("spec.rollout.scaleDownDelay", rollout.scale_down_delay, SCALE_DOWN_DELAY);
     let egress = spec.upstream.as_ref().and_then(|upstream| upstream.egress_proxy.clone());
+    let private = spec.private.clone().unwrap_or_default();
+    let credentials = outside::credentials(private.credentials, defaults);
     let history = defaults.or("spec.rollout.revisionHistoryLimit", rollout.revision_history_limit, REVISION_HISTORY);
     let mut resolved = ValidFleet {
         name: FleetName(name),
@@ -111,7 +113,8 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         storage,
         lock,
         upstream,
-        private_modules: spec.private.clone().unwrap_or_default().modules,
+        private_modules: private.modules,
+        credentials,
         scale_down_delay: delay.get(),
         revision_history_limit: usize::try_from(history).unwrap_or_default(),
         defaults: Vec::new(),

@@ -9,12 +9,12 @@ use std::{
 use super::{Refusal, ValidLock, ValidStorage, resolve};
 use crate::api::{
     go_proxy::{
-        Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, DELETE_ELSEWHERE, DISABLED_DATABASE,
-        Direct, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY, GoProxySpec,
-        LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN, NOT_OURS_TO_CHANGE,
-        NOT_OURS_TO_DELETE, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_REDIS, ONE_STORAGE, ONE_WRITER, OWN_CLAIM,
-        SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage, Tls, UNKNOWN_DATABASE, UNLOCKED,
-        USER_WITHOUT_PASSWORD, Upstream, WhenDeleted,
+        Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, Credential, DELETE_ELSEWHERE,
+        DISABLED_DATABASE, Direct, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY,
+        GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN,
+        NOT_OURS_TO_CHANGE, NOT_OURS_TO_DELETE, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_LOGIN, ONE_REDIS,
+        ONE_STORAGE, ONE_WRITER, OWN_CLAIM, Private, SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage,
+        Tls, UNCOVERED_HOST, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream, WhenDeleted,
     },
     quantity::Quantity,
     rule,
@@ -65,6 +65,9 @@ pub fn check(spec: &GoProxySpec) -> Vec<Refusal> {
     }
     if let Some(upstream) = &spec.upstream {
         check_upstream(upstream, &mut found);
+    }
+    if let Some(private) = &spec.private {
+        check_private(private, &mut found);
     }
     found
 }
@@ -265,6 +268,24 @@ fn check_upstream(upstream: &Upstream, found: &mut Vec<Refusal>) {
         let plain = egress.http.as_ref();
         found.extend(plain.and_then(|url| check_ipv6("spec.upstream.egressProxy.httpProxy", url)));
     }
+}
+
+fn check_private(private: &Private, found: &mut Vec<Refusal>) {
+    for (index, credential) in private.credentials.iter().enumerate() {
+        if credential.ways() != 1 {
+            found.push(Refusal::new(format!("spec.private.credentials[{index}]"), ONE_LOGIN));
+        }
+    }
+    let uncovered = private.credentials.iter().find(|one| !private.modules.iter().any(|m| is_about(m, &one.host)));
+    if let Some(Credential { host, .. }) = uncovered {
+        found.push(shown("spec.private.credentials", UNCOVERED_HOST, &[host, host]));
+    }
+}
+
+/// Whether a pattern of modules is about a host, by its text or by its end after a star.
+fn is_about(pattern: &str, host: &str) -> bool {
+    let first = pattern.split('/').next().unwrap_or_default();
+    first == host || (first.starts_with("*.") && host.ends_with(&first[1..]))
 }
 
 /// Refuses an IPv6 address that leads where no origin is.

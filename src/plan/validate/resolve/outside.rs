@@ -1,20 +1,55 @@
-//! The way out, with defaults.
+//! Logins for Git servers and the way out, with defaults.
 
 use url::Url;
 
 use super::Defaults;
 use crate::{
-    api::{go_proxy::EgressProxy, status::DefaultSource},
+    api::{
+        go_proxy::{Credential, EgressProxy},
+        status::DefaultSource,
+    },
     plan::{
         object::network_policy::{FORBIDDEN_V4, FORBIDDEN_V6},
-        validate::{Checksums, ValidEgress, ValidFleet, ValidLock, ValidStorage},
+        validate::{Checksums, Login, ValidCredential, ValidEgress, ValidFleet, ValidLock, ValidStorage},
     },
 };
 
+const TOKEN_USER: &str = "x-access-token";
+/// User at Git servers over ssh, if nothing is said.
+const SSH_USER: &str = "git";
+const HTTPS_PORT: i32 = 443;
+/// Port of ssh.
+const SSH_PORT: i32 = 22;
 /// The pod itself. The go command never asks a proxy for it; git would.
 const OWN_POD: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// Services of the cluster, by the short form of their names.
 const INSIDE: &str = ".svc";
+
+/// The logins, by host: their order in the spec means nothing.
+pub fn credentials(given: Vec<Credential>, defaults: &mut Defaults) -> Vec<ValidCredential> {
+    let mut credentials: Vec<_> = given.into_iter().filter_map(|one| credential(one, defaults)).collect();
+    credentials.sort_by(|one, other| one.host.cmp(&other.host));
+    credentials
+}
+
+fn credential(given: Credential, defaults: &mut Defaults) -> Option<ValidCredential> {
+    let Credential { host, port, basic, token, netrc, ssh } = given;
+    let path = |field: &str| format!("spec.private.credentials.{host}.{field}");
+    let usual = if ssh.is_some() { SSH_PORT } else { HTTPS_PORT };
+    let port = defaults.or(&path("port"), port, usual);
+    let basic = basic.map(|basic| (basic.secret_ref.name, Login::Basic));
+    let token = token.map(|token| {
+        let username = defaults.or(&path("token.username"), token.username, TOKEN_USER.to_owned());
+        (token.secret_ref.name, Login::Token { username })
+    });
+    let netrc = netrc.map(|netrc| (netrc.secret_ref.name, Login::Netrc));
+    let ssh = ssh.map(|ssh| {
+        let user = defaults.or(&path("ssh.user"), ssh.user, SSH_USER.to_owned());
+        (ssh.secret_ref.name, Login::Ssh { user })
+    });
+    let (secret, login) = basic.or(token).or(netrc).or(ssh)?;
+    Some(ValidCredential { port: (port != usual).then_some(port), host, secret, login })
+}
 
 /// The proxy on the way out, and what is reached past it: what was said, and what no such proxy can reach. What hands out tokens
 /// at the node's own addresses must not be asked for through it: it would answer with the proxy's. Asked past it, the pod's
@@ -83,7 +118,7 @@ mod tests {
         api::status::DefaultSource,
         plan::{
             fixture::settings,
-            validate::{ValidFleet, parse, validate},
+            validate::{Login, ValidFleet, parse, validate},
         },
     };
 
@@ -97,6 +132,41 @@ mod tests {
     fn default(fleet: &ValidFleet, field: &str) -> Option<(String, DefaultSource)> {
         let found = fleet.defaults.iter().find(|default| default.field == field);
         found.map(|default| (default.value.clone(), default.source))
+    }
+
+    #[test]
+    fn logins_are_the_same_in_every_order_and_tell_their_defaults() {
+        let secret = json!({ "secretRef": { "name": "git" } });
+        let one = json!({ "host": "b.example.com", "token": secret });
+        let other = json!({ "host": "a.example.com", "port": 2222, "ssh": secret });
+        let fleet = |list: Value| valid(&json!({ "private": { "modules": ["*.example.com"], "credentials": list } }));
+        let first = fleet(json!([one, other]));
+        assert_eq!(first.credentials, fleet(json!([other, one])).credentials);
+        let told: Vec<_> = first.credentials.iter().map(|one| (one.host.as_str(), one.port, &one.login)).collect();
+        let (key, token) =
+            (Login::Ssh { user: "git".to_owned() }, Login::Token { username: "x-access-token".to_owned() });
+        assert_eq!(told, [("a.example.com", Some(2222), &key), ("b.example.com", None, &token)]);
+        let source = DefaultSource::Default;
+        for (field, value) in [
+            ("a.example.com.ssh.user", Some("git")),
+            ("a.example.com.port", None),
+            ("b.example.com.token.username", Some("x-access-token")),
+            ("b.example.com.port", Some("443")),
+        ] {
+            let told = default(&first, &format!("spec.private.credentials.{field}"));
+            assert_eq!(told, value.map(|value| (value.to_owned(), source)), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_usual_port_said_or_not_is_the_same() {
+        let fleet = |port: Value| {
+            let mut one = json!({ "host": "a.example.com", "basic": { "secretRef": { "name": "git" } } });
+            one["port"] = port;
+            valid(&json!({ "private": { "modules": ["a.example.com"], "credentials": [one] } })).credentials
+        };
+        assert_eq!(fleet(json!(443)), fleet(Value::Null));
+        assert_ne!(fleet(json!(22)), fleet(Value::Null));
     }
 
     #[test]
