@@ -64,8 +64,25 @@ pub struct Around {
     pub mounts: Vec<Mount>,
     /// The volume that a chart makes.
     pub disk: DiskStorage,
+    /// Proxies on the way out, by their variables in lower case.
+    pub egress: BTreeMap<String, String>,
+    /// Git servers that are asked over ssh.
+    pub ssh: Vec<SshServer>,
     /// Where the configuration file is mounted from, if it is.
     pub config_mount: Option<String>,
+}
+
+/// A Git server that is asked over ssh, without its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshServer {
+    /// How it is called where it stands.
+    pub setting: String,
+    /// Its host.
+    pub host: String,
+    /// The user there.
+    pub user: Option<String>,
+    /// Its port.
+    pub port: Option<i32>,
 }
 
 /// A directory of the container.

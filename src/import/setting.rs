@@ -64,8 +64,7 @@ const LOCK_TIME: &str = "lock times follow from spec.engine.fetchTimeout, so tha
 /// Why logins of clients are lost.
 pub const NO_LOGIN: &str = "a fleet asks its clients for no login: put a gateway that does before its Service";
 const NO_TLS: &str = "the Service answers in clear: end TLS in a gateway or load balancer before it";
-/// Why logins to private repositories are lost.
-pub const NO_CREDENTIALS: &str = "a fleet has no credentials for private repositories here: see `kubectl explain goproxy.spec.private` for what this release has";
+const NO_MERCURIAL: &str = "a fleet logs in to Git servers alone, by spec.private.credentials";
 const NO_CONTAINER_ROLE: &str =
     "the usual chain of the pod's own role is asked: give the ServiceAccount its role in spec.engine.serviceAccount";
 const NO_INDEX: &str = "a fleet keeps no index of what it stored, because a lost index database would fail every fetch";
@@ -112,9 +111,10 @@ pub static SETTINGS: &[Setting] = &[
     lost("FilterFile", "ATHENS_FILTER_FILE", &[""], "a fleet has no filter: nothing is denied or redirected; name mirrors in spec.upstream.proxies"),
     with("GlobalEndpoint", "ATHENS_GLOBAL_ENDPOINT", "FilterFile"),
     lost("ValidatorHook", "ATHENS_PROXY_VALIDATOR", &[""], "a fleet asks nobody before it answers"),
-    lost("NETRCPath", "ATHENS_NETRC_PATH", &[""], NO_CREDENTIALS),
-    secret(lost("GithubToken", "ATHENS_GITHUB_TOKEN", &[""], NO_CREDENTIALS)),
-    lost("HGRCPath", "ATHENS_HGRC_PATH", &[""], NO_CREDENTIALS),
+    // The chart has the file in a Secret.
+    secret(carried("NETRCPath", "ATHENS_NETRC_PATH")),
+    secret(carried("GithubToken", "ATHENS_GITHUB_TOKEN")),
+    lost("HGRCPath", "ATHENS_HGRC_PATH", &[""], NO_MERCURIAL),
     // What keeps several from storing one module at the same time.
     carried("SingleFlightType", "ATHENS_SINGLE_FLIGHT_TYPE"),
     carried("SingleFlight.Etcd.Endpoints", "ATHENS_ETCD_ENDPOINTS"),

@@ -321,3 +321,52 @@ fn a_claim_can_be_named_where_nothing_tells_it() {
     assert_eq!(imported.lost, []);
     assert_eq!(of_environment(text).lost.len(), 1, "without its name it is not found");
 }
+
+#[test]
+fn logins_of_private_code_are_carried_by_host() {
+    let imported = imported(
+        Kind::Values,
+        "netrc: { enabled: true, existingSecret: logins }\n\
+         sshGitServers: [{ host: git.example.com, user: forge, port: 2222, privateKey: hunter2 }, { host: other.example.com }]\n\
+         gitconfig: { enabled: true }\n\
+         configEnvVars:\n\
+         - { name: ATHENS_GITHUB_TOKEN, valueFrom: { secretKeyRef: { name: github, key: token } } }\n\
+         - { name: ATHENS_GONOSUM_PATTERNS, value: \"github.com/acme/*,git.example.com/*,code.example.com/*,*.corp.example\" }\n\
+         - { name: ATHENS_HGRC_PATH, value: /etc/hgrc }\n",
+    );
+    assert_eq!(imported.refused, [], "{}", printed(&imported));
+    insta::assert_snapshot!(printed(&imported));
+}
+
+#[test]
+fn a_login_without_private_modules_is_told() {
+    for variable in ["ATHENS_GITHUB_TOKEN=hunter2", "ATHENS_NETRC_PATH=/etc/netrc"] {
+        let imported = of_environment(&format!("{variable}\n"));
+        let lost = imported.lost.iter().find(|lost| variable.starts_with(&lost.setting)).unwrap();
+        assert!(lost.why.contains("in spec.private.modules"), "{}", lost.why);
+        assert_eq!(lost.value, None);
+        assert!(imported.secrets.is_empty() && imported.object["spec"].get("private").is_none());
+    }
+}
+
+#[test]
+fn the_way_out_is_carried_without_its_login() {
+    let imported = of_environment(
+        "https_proxy=http://other.example.com:1\nHTTPS_PROXY=http://user:hunter2@egress.example.com:3128/\nhttp_proxy=egress.example.com:3129\n\
+         NO_PROXY=localhost,*.corp.example,git.example.com,10.0.0.0/8,git.example.com:8443,.svc\n",
+    );
+    assert_eq!(imported.refused, []);
+    let expected = json!({
+        "httpsProxy": "http://egress.example.com:3128", "httpProxy": "http://egress.example.com:3129",
+        "noProxy": [".corp.example", "git.example.com", "10.0.0.0/8"],
+    });
+    assert_eq!(imported.object["spec"]["upstream"]["egressProxy"], expected);
+    let told: Vec<_> = imported.lost.iter().map(|lost| lost.setting.as_str()).collect();
+    assert_eq!(told, ["HTTPS_PROXY", "NO_PROXY"]);
+    assert!(!printed(&imported).contains("hunter2"));
+    let of_go = of_environment("ATHENS_GO_BINARY_ENV_VARS=HTTPS_PROXY=http://egress.example.com:3128\n");
+    let expected = json!({ "httpsProxy": "http://egress.example.com:3128" });
+    assert_eq!(of_go.object["spec"]["upstream"]["egressProxy"], expected);
+    let half = of_environment("HTTP_PROXY=http://egress.example.com:3128\n");
+    assert!(half.object["spec"].get("upstream").is_none() && half.lost[0].setting == "HTTP_PROXY");
+}

@@ -16,8 +16,11 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 use serde_json::Value;
 
 pub use outside::{Login, ValidCredential, ValidEgress};
-pub use resolve::{FETCH_TIMEOUT, FETCH_WORKERS, MONGO_COLLECTION, MONGO_DATABASE, S3_REGION, storage_and_lock};
-pub use rules::one_pod;
+pub use resolve::{
+    FETCH_TIMEOUT, FETCH_WORKERS, INSIDE, MONGO_COLLECTION, MONGO_DATABASE, OWN_POD, S3_REGION, SSH_PORT, SSH_USER,
+    storage_and_lock,
+};
+pub use rules::{is_about, one_pod};
 pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
 
 use crate::api::{

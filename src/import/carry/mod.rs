@@ -2,6 +2,7 @@
 
 mod engine;
 mod lock;
+mod outside;
 mod storage;
 mod upstream;
 
@@ -48,6 +49,7 @@ pub fn carry(found: &Found, fleet: &str, claim: Option<&str>) -> Carried {
     storage::carry(&mut carrier, claim);
     lock::carry(&mut carrier);
     upstream::carry(&mut carrier);
+    outside::logins(&mut carrier);
     engine::pods(&mut carrier);
     let mut all = carrier.carried;
     all.lost.extend(found.lost_by_table());

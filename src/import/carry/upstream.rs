@@ -1,8 +1,8 @@
 //! Where modules come from, how they are verified, and which are private.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Carrier;
+use super::{Carrier, outside};
 use crate::{
     api::{
         go_proxy::{ChecksumDatabase, ChecksumsDisabled, Direct, Engine, Private, TryNextOn, Upstream, UpstreamProxy},
@@ -19,7 +19,7 @@ const NAME_MOST: usize = 40;
 pub fn carry(carrier: &mut Carrier<'_>) {
     let list = carrier.found.items("GoBinaryEnvVars");
     let name = carrier.found.name("GoBinaryEnvVars");
-    let mut go = Go { name, ..Go::default() };
+    let mut go = Go { name, egress: carrier.found.around.egress.clone(), ..Go::default() };
     for assignment in &list {
         match assignment.split_once('=') {
             Some((key, value)) => go.take(key.trim(), value.trim(), carrier),
@@ -35,6 +35,7 @@ pub fn carry(carrier: &mut Carrier<'_>) {
     }
     databases(carrier, &mut go);
     private(carrier, &mut go);
+    outside::egress(&go.egress, &mut go.upstream, carrier);
     let Go { upstream, environment, .. } = go;
     if !environment.is_empty() {
         carrier.carried.spec.engine.get_or_insert_with(Engine::default).go_env = environment;
@@ -47,8 +48,10 @@ pub fn carry(carrier: &mut Carrier<'_>) {
 struct Go {
     name: String,
     upstream: Upstream,
-    environment: std::collections::BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
     patterns: BTreeSet<String>,
+    /// Proxies on the way out, by their variables in lower case.
+    egress: BTreeMap<String, String>,
     told_origins: bool,
     told_direct: bool,
 }
@@ -76,7 +79,7 @@ impl Go {
                 self.lose(key, "certificates come from a ConfigMap: name it in spec.upstream.caBundle", carrier);
             }
             "HTTP_PROXY" | "HTTPS_PROXY" | "NO_PROXY" | "http_proxy" | "https_proxy" | "no_proxy" => {
-                self.lose(key, "a fleet reaches its origins without an egress proxy", carrier);
+                self.egress.insert(key.to_ascii_lowercase(), value.to_owned());
             }
             "GOINSECURE" | "GONOSUMCHECK" => {
                 self.lose(

@@ -6,8 +6,8 @@ use super::{ReadError, config_file, environment::variable, pod};
 use crate::{
     api::go_proxy::{Autoscaling, EngineServiceAccount},
     import::{
-        found::{Found, Mount, NotCarried, Value as Given},
-        setting::{NO_CREDENTIALS, NO_LOGIN, by_key},
+        found::{Found, Mount, NotCarried, SshServer, Value as Given},
+        setting::{NO_LOGIN, by_key},
     },
 };
 
@@ -26,6 +26,8 @@ enum Use {
     Lost(&'static str, &'static str),
 }
 
+const NO_GIT_CONFIG: &str =
+    "git is told what follows from spec.private.credentials, rewritten addresses included, and nothing else";
 const NO_TRACES: &str = "the engine of a fleet sends no traces";
 const NO_FILES: &str = "pods of a fleet have no other containers and files: credentials, certificates and settings have fields of their own";
 const OWN_MONITOR: &str = "let your own monitor read /metrics of the pods, port http";
@@ -106,11 +108,11 @@ const KEYS: &[(&str, Use)] = &[
     ("config.existingSecret.*", Use::Lost("", "the configuration file is in a Secret and not known here: give it with --config")),
     ("basicAuth.enabled", Use::Lost("false", NO_LOGIN)),
     ("basicAuth.*", Use::Settled),
-    ("netrc.enabled", Use::Lost("false", NO_CREDENTIALS)),
+    ("netrc.enabled", Use::Taken),
     ("netrc.*", Use::Settled),
-    ("gitconfig.enabled", Use::Lost("false", NO_CREDENTIALS)),
+    ("gitconfig.enabled", Use::Lost("false", NO_GIT_CONFIG)),
     ("gitconfig.*", Use::Settled),
-    ("sshGitServers", Use::Lost("", NO_CREDENTIALS)),
+    ("sshGitServers", Use::Taken),
     ("upstreamProxy.enabled", Use::Lost("false", "it sent clients elsewhere by the engine's filter, which a fleet does not have: name that proxy in spec.upstream.proxies, and the fleet fetches from it")),
     ("upstreamProxy.*", Use::Settled),
     ("jaeger.enabled", Use::Lost("false", NO_TRACES)),
@@ -228,6 +230,8 @@ fn take(path: &str, value: &Value, all: &Value, found: &mut Found) {
         "service.annotations" => found.around.service.annotations = pod::part(path, value, found).unwrap_or_default(),
         "replicaCount" => found.around.replicas = pod::part(path, value, found),
         "autoscaling.enabled" if *value == Value::Bool(true) => found.around.autoscaling = Some(autoscaling(all)),
+        "netrc.enabled" if *value == Value::Bool(true) => netrc(all, found),
+        "sshGitServers" => ssh_servers(value, found),
         "singleFlight.redis.existingSecret" => existing_secret("redis", "ATHENS_REDIS_PASSWORD", all, found),
         "singleFlight.redisSentinel.existingSecret" => {
             existing_secret("redisSentinel", "ATHENS_REDIS_SENTINEL_PASSWORD", all, found);
@@ -290,6 +294,28 @@ fn existing_secret(table: &str, default_key: &str, all: &Value, found: &mut Foun
     if let Some(name) = part("existingSecret") {
         let key = part("existingSecretKey").unwrap_or_else(|| default_key.to_owned());
         variable(default_key, &Given::Secret { name, key }, found);
+    }
+}
+
+/// The netrc file in a Secret that the values name.
+fn netrc(all: &Value, found: &mut Found) {
+    let name = all.pointer("/netrc/existingSecret").and_then(Value::as_str).unwrap_or("netrcsecret").to_owned();
+    if let Some(setting) = by_key("NETRCPath") {
+        found.set(setting, "netrc", Given::Secret { name, key: "netrc".to_owned() });
+    }
+}
+
+/// Git servers that are asked over ssh. Their keys are not looked at.
+fn ssh_servers(value: &Value, found: &mut Found) {
+    for (index, server) in value.as_array().into_iter().flatten().enumerate() {
+        let setting = format!("sshGitServers[{index}]");
+        let text = |name: &str| server.get(name).and_then(pod::scalar).filter(|text| !text.is_empty());
+        let Some(host) = text("host") else {
+            found.lost.push(NotCarried::hidden(setting, "it has no host"));
+            continue;
+        };
+        let port = text("port").and_then(|port| port.parse().ok());
+        found.around.ssh.push(SshServer { setting, host, user: text("user"), port });
     }
 }
 

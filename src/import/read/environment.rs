@@ -47,7 +47,9 @@ fn unquoted(value: &str) -> String {
 pub fn variable(name: &str, value: &Value, found: &mut Found) {
     let settings = by_variable(name);
     if settings.is_empty() {
-        if let Some(why) = foreign(name) {
+        if is_way_out(name) {
+            way_out(name, value, found);
+        } else if let Some(why) = foreign(name) {
             // It may hold anything, so it is not shown.
             found.lost.push(NotCarried::hidden(name, why));
         }
@@ -58,6 +60,27 @@ pub fn variable(name: &str, value: &Value, found: &mut Found) {
     }
     for setting in settings {
         found.set(setting, name, value.clone());
+    }
+}
+
+fn is_way_out(name: &str) -> bool {
+    matches!(name.to_ascii_lowercase().as_str(), "http_proxy" | "https_proxy" | "no_proxy")
+}
+
+/// Takes a proxy on the way out, or what is reached past it. Of two spellings the go command prefers the upper one.
+fn way_out(name: &str, value: &Value, found: &mut Found) {
+    let lower = name.to_ascii_lowercase();
+    match value {
+        Value::Text(text) if text.is_empty() => {}
+        Value::Text(text) if *name != lower || !found.around.egress.contains_key(&lower) => {
+            found.around.egress.insert(lower, text.clone());
+        }
+        Value::Text(_) | Value::List(_) => {}
+        Value::Secret { .. } => {
+            let why = "its value is in a Secret and not known here; a proxy on the way out that wants a login cannot be used, \
+                       another one stands in spec.upstream.egressProxy";
+            found.lost.push(NotCarried::hidden(name, why));
+        }
     }
 }
 
@@ -74,12 +97,12 @@ fn foreign(name: &str) -> Option<String> {
         let slip = SETTINGS.iter().map(|one| one.variable).find(|known| strsim::jaro_winkler(known, name) > ALIKE);
         let slip = slip.map(|known| format!(" (did it mean {known}?)")).unwrap_or_default();
         format!("Athens v0.18 knows no such setting and took no notice of it{slip}")
-    } else if matches!(upper.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "NO_PROXY" | "ALL_PROXY") {
-        "a fleet reaches its origins without an egress proxy".to_owned()
+    } else if upper == "ALL_PROXY" {
+        "the go command takes no notice of it: name the proxy in spec.upstream.egressProxy".to_owned()
     } else if starts(&["SSL_CERT_", "GIT_SSL_CA"]) {
         "certificates come from a ConfigMap: name it in spec.upstream.caBundle".to_owned()
     } else if starts(&["GIT_", "SSH_"]) {
-        "pods have no settings of git or ssh of their own".to_owned()
+        "git and ssh are told what follows from spec.private.credentials, and nothing else".to_owned()
     } else if starts(&["AWS_", "GOOGLE_", "AZURE_"]) {
         "a cloud gives pods their role by their ServiceAccount (spec.engine.serviceAccount), or the storage names a Secret"
             .to_owned()
@@ -128,14 +151,14 @@ mod tests {
     #[test]
     fn what_is_no_setting_is_told_without_its_value() {
         let found = read(
-            "ATHENS_STORAGE_TYP=disk\nATHENS_CACHE_CONTROL=x\nHTTPS_PROXY=http://u:p@e\nGOPROXY=x\nPATH=/bin\n\
+            "ATHENS_STORAGE_TYP=disk\nATHENS_CACHE_CONTROL=x\nALL_PROXY=http://u:p@e\nGOPROXY=x\nPATH=/bin\n\
              GIT_SSH_COMMAND=ssh\nTOKEN=hunter2\nKUBERNETES_PORT=1\nSSL_CERT_FILE=/x\nAWS_ROLE_ARN=r\n",
         );
         let told: Vec<_> = found.lost.iter().map(|one| one.setting.as_str()).collect();
         let expected = [
             "ATHENS_STORAGE_TYP",
             "ATHENS_CACHE_CONTROL",
-            "HTTPS_PROXY",
+            "ALL_PROXY",
             "GOPROXY",
             "GIT_SSH_COMMAND",
             "TOKEN",

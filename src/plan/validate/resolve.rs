@@ -3,6 +3,7 @@
 mod outside;
 mod storage;
 
+pub use outside::{INSIDE, OWN_POD, SSH_PORT, SSH_USER};
 pub use storage::{MONGO_COLLECTION, MONGO_DATABASE, S3_REGION};
 
 use std::{collections::BTreeMap, fmt::Display};

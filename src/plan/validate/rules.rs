@@ -283,7 +283,7 @@ fn check_private(private: &Private, found: &mut Vec<Refusal>) {
 }
 
 /// Whether a pattern of modules is about a host, by its text or by its end after a star.
-fn is_about(pattern: &str, host: &str) -> bool {
+pub fn is_about(pattern: &str, host: &str) -> bool {
     let first = pattern.split('/').next().unwrap_or_default();
     first == host || (first.starts_with("*.") && host.ends_with(&first[1..]))
 }

@@ -16,14 +16,14 @@ use crate::{
 
 const TOKEN_USER: &str = "x-access-token";
 /// User at Git servers over ssh, if nothing is said.
-const SSH_USER: &str = "git";
+pub const SSH_USER: &str = "git";
 const HTTPS_PORT: i32 = 443;
 /// Port of ssh.
-const SSH_PORT: i32 = 22;
+pub const SSH_PORT: i32 = 22;
 /// The pod itself. The go command never asks a proxy for it; git would.
-const OWN_POD: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+pub const OWN_POD: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// Services of the cluster, by the short form of their names.
-const INSIDE: &str = ".svc";
+pub const INSIDE: &str = ".svc";
 
 /// The logins, by host: their order in the spec means nothing.
 pub fn credentials(given: Vec<Credential>, defaults: &mut Defaults) -> Vec<ValidCredential> {

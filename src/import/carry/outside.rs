@@ -1,0 +1,155 @@
+//! Logins for Git servers, and the proxy on the way out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Carrier, WantedKey, WantedSecret};
+use crate::{
+    api::{
+        go_proxy::{Credential, EgressProxy, LocalReference, NetrcLogin, SshLogin, TokenLogin, Upstream},
+        rule,
+    },
+    import::found::{NotCarried, SshServer, Value, without_login},
+    plan::validate::{INSIDE, OWN_POD, SSH_PORT, SSH_USER, is_about},
+};
+
+/// The host that the engine's token is for.
+const GITHUB: &str = "github.com";
+
+/// The logins, each for a host of the private modules.
+pub fn logins(carrier: &mut Carrier<'_>) {
+    let modules = carrier.carried.spec.private.as_ref().map(|private| private.modules.clone()).unwrap_or_default();
+    let mut credentials = Vec::new();
+    credentials.extend(github(carrier, &modules));
+    for server in &carrier.found.around.ssh {
+        credentials.extend(ssh(server, carrier, &modules));
+    }
+    // A file tells nothing of its hosts here; those that have a login of another kind do not need it.
+    let hosts: BTreeSet<_> = modules.iter().filter_map(|pattern| pattern.split('/').next()).collect();
+    let left = hosts.into_iter().filter(|host| {
+        let known = |one: &Credential| one.host == *host;
+        rule::GIT_HOST.refuse(host).is_none() && !credentials.iter().any(known)
+    });
+    let left: Vec<_> = left.map(str::to_owned).collect();
+    credentials.extend(netrc(carrier, left));
+    if let Some(private) = &mut carrier.carried.spec.private {
+        private.credentials = credentials;
+    }
+}
+
+/// Why a login for a host is left out.
+fn uncovered(host: &str) -> String {
+    format!(
+        "a login is used for private modules alone: name those of {host} in spec.private.modules, and the login in \
+         spec.private.credentials"
+    )
+}
+
+/// Whether some private module may live at a host.
+fn is_covered(host: &str, modules: &[String]) -> bool {
+    modules.iter().any(|pattern| is_about(pattern, host))
+}
+
+/// The engine's one token.
+fn github(carrier: &mut Carrier<'_>, modules: &[String]) -> Option<Credential> {
+    let name = carrier.found.get("GithubToken")?.name.clone();
+    if !is_covered(GITHUB, modules) {
+        carrier.carried.lost.push(NotCarried::hidden(name, uncovered(GITHUB)));
+        return None;
+    }
+    let secret_ref = carrier.secret("github", &[("token", "GithubToken", false)])?;
+    let token = Some(TokenLogin { secret_ref, username: None });
+    Some(Credential { host: GITHUB.to_owned(), token, ..Credential::default() })
+}
+
+/// A server over ssh. The chart trusts whatever server answers; a fleet does not.
+fn ssh(server: &SshServer, carrier: &mut Carrier<'_>, modules: &[String]) -> Option<Credential> {
+    let SshServer { setting, host, user, port } = server;
+    if !is_covered(host, modules) {
+        carrier.carried.lost.push(NotCarried::hidden(setting, uncovered(host)));
+        return None;
+    }
+    let name = format!("{}-{}", carrier.fleet, host.replace('.', "-"));
+    let known = format!("what `ssh-keyscan {host}` prints, compared with what the server's operator publishes");
+    let keys = vec![
+        WantedKey { key: "ssh-privatekey", from: format!("{setting}.privateKey"), file: true },
+        WantedKey { key: "known_hosts", from: known, file: true },
+    ];
+    carrier.carried.secrets.push(WantedSecret { name: name.clone(), keys });
+    let login = SshLogin { secret_ref: LocalReference { name }, user: user.clone().filter(|user| user != SSH_USER) };
+    let port = port.filter(|port| *port != SSH_PORT);
+    Some(Credential { host: host.clone(), port, ssh: Some(login), ..Credential::default() })
+}
+
+/// A netrc file, for each host that it may be about.
+fn netrc(carrier: &mut Carrier<'_>, hosts: Vec<String>) -> Vec<Credential> {
+    let Some(given) = carrier.found.get("NETRCPath") else { return Vec::new() };
+    if hosts.is_empty() {
+        let why = uncovered("its hosts");
+        carrier.carried.lost.push(NotCarried::hidden(&given.name, why));
+        return Vec::new();
+    }
+    let from = match &given.value {
+        Value::Secret { name, key } => format!("key {key} of Secret {name}"),
+        Value::Text(_) | Value::List(_) => format!("the file that {} names", given.name),
+    };
+    let secret = LocalReference { name: format!("{}-netrc", carrier.fleet) };
+    let keys = vec![WantedKey { key: ".netrc", from, file: true }];
+    carrier.carried.secrets.push(WantedSecret { name: secret.name.clone(), keys });
+    carrier.carried.notes.push(
+        "the netrc file is used for every host of private.modules: remove a host from private.credentials that it does not name"
+            .to_owned(),
+    );
+    let login =
+        |host| Credential { host, netrc: Some(NetrcLogin { secret_ref: secret.clone() }), ..Credential::default() };
+    hosts.into_iter().map(login).collect()
+}
+
+/// The proxy on the way out, from its variables by their lower-case names.
+pub fn egress(given: &BTreeMap<String, String>, upstream: &mut Upstream, carrier: &mut Carrier<'_>) {
+    let mut address = |name: &str| given.get(name).map(|text| egress_address(name, text, carrier));
+    let (https, http) = (address("https_proxy"), address("http_proxy"));
+    let Some(https) = https else {
+        if http.is_some() {
+            let why = "a fleet that takes a proxy for http addresses takes one for https addresses too: name both in \
+                       spec.upstream.egressProxy";
+            carrier.carried.lost.push(NotCarried::hidden("HTTP_PROXY", why));
+        }
+        return;
+    };
+    if http.is_none() {
+        carrier.carried.notes.push("http addresses take the proxy of HTTPS_PROXY too".to_owned());
+    }
+    upstream.egress_proxy = Some(EgressProxy {
+        http: http.filter(|http| *http != https),
+        past: past(given.get("no_proxy").map_or("", String::as_str), carrier),
+        https,
+    });
+}
+
+/// An address as a fleet may hold it. Programs take one without a scheme for http.
+fn egress_address(name: &str, text: &str, carrier: &mut Carrier<'_>) -> String {
+    let (url, login) = without_login(text.trim());
+    if login {
+        let why = "its login was left out: everybody who may read a GoProxy would see it, and a proxy that wants one cannot \
+                   be used";
+        carrier.carried.lost.push(NotCarried::hidden(name.to_ascii_uppercase(), why));
+    }
+    let url = url.trim_end_matches('/');
+    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
+}
+
+/// What is reached past it.
+fn past(text: &str, carrier: &mut Carrier<'_>) -> Vec<String> {
+    let mut past: Vec<String> = Vec::new();
+    let goes_out = |item: &&str| !item.is_empty() && !OWN_POD.contains(item) && *item != INSIDE;
+    for item in text.split([',', ' ']).map(str::trim).filter(goes_out) {
+        let item = item.strip_prefix("*.").map_or_else(|| item.to_owned(), |domain| format!(".{domain}"));
+        if rule::NO_PROXY.refuse(&item).is_some() {
+            let why = "an entry that is no host, domain or network without a port was left out";
+            carrier.carried.lost.push(NotCarried::hidden("NO_PROXY", why));
+        } else if !past.contains(&item) {
+            past.push(item);
+        }
+    }
+    past
+}
