@@ -1,8 +1,9 @@
 //! A Git server with private Go modules, over https and over ssh, as a company has one.
 //!
 //! The modules are `HOST/acme/lib` (v1.0.0, v1.1.0, v2.0.0) and `HOST/acme/app` (v0.1.0 needs the first major version of
-//! the library, v0.2.0 the second). Nothing is public: each way in wants credentials, and the certificate is of an
-//! authority that nobody knows. Where a repository is, `?go-get=1` tells everybody.
+//! the library, v0.2.0 the second), and `HOST/closed/tool` (v1.0.0). Nothing is public: each way in wants credentials, and the
+//! certificate is of an authority that nobody knows. Where a repository is, `?go-get=1` tells everybody; of the group `closed`
+//! it tells those with credentials.
 
 mod https;
 mod repository;
@@ -29,7 +30,8 @@ pub const PROGRAMS: &[(&str, &str)] = &[
 
 /// Import paths have no port, so this has to be the one that https means.
 const PORT_HTTPS: u16 = 443;
-const PORT_SSH: u16 = 2222;
+/// Where ssh is.
+pub const PORT_SSH: u16 = 2222;
 const NAME: &str = "git";
 const NGINX: &str = "git-https";
 const CGI: &str = "git-cgi";

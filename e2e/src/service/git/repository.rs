@@ -24,8 +24,9 @@ pub(super) struct Repository {
     releases: Vec<Release>,
 }
 
-/// A library in three versions, one of them a new major version, and a second one that needs both majors over time.
-pub(super) fn all(host: &str) -> [Repository; 2] {
+/// A library in three versions, one of them a new major version, a second one that needs both majors over time, and one of a
+/// group that strangers are told nothing about.
+pub(super) fn all(host: &str) -> [Repository; 3] {
     let library = |suffix: &str, answer: u32| {
         let module = format!("module {host}/acme/lib{suffix}\n\ngo 1.24\n");
         let source = format!(
@@ -41,6 +42,7 @@ pub(super) fn all(host: &str) -> [Repository; 2] {
         );
         vec![("go.mod", module), ("app.go", source)]
     };
+    let closed = vec![("go.mod", format!("module {host}/closed/tool\n\ngo 1.24\n"))];
     let release = |tag, files| Release { tag, files };
     [
         Repository {
@@ -55,6 +57,7 @@ pub(super) fn all(host: &str) -> [Repository; 2] {
             path: "acme/app",
             releases: vec![release("v0.1.0", user("", "v1.1.0")), release("v0.2.0", user("/v2", "v2.0.0"))],
         },
+        Repository { path: "closed/tool", releases: vec![release("v1.0.0", closed)] },
     ]
 }
 

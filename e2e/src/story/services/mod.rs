@@ -3,7 +3,10 @@
 
 mod fleets;
 mod git;
+mod load;
 mod locks;
+mod private;
+mod search;
 mod storage;
 
 use std::collections::BTreeSet;
@@ -29,6 +32,18 @@ pub const ALL: &[Story] = &[
     Story {
         name: "without its lock a fleet serves what it has, and recovers",
         tell: fleets::a_lost_lock_costs_misses_only,
+    },
+    Story {
+        name: "private code needs no login at the client",
+        tell: private::private_code_needs_no_login_at_the_client,
+    },
+    Story {
+        name: "private code: a login changes under load and is written nowhere",
+        tell: private::a_login_changes_under_load,
+    },
+    Story {
+        name: "private code: the way out is taken by go and git",
+        tell: private::the_way_out_is_taken_by_go_and_git,
     },
     Story { name: "the way out leads through a proxy that writes down", tell: storage::the_way_out_is_written_down },
 ];
