@@ -88,6 +88,15 @@
 //!   volume, and a helper of a few lines of shell hands them to git at every call. So they rotate without a restart, are in no
 //!   argument and no environment, and a fleet starts and serves what it has while a Secret is missing; the engine's log, and its
 //!   answer to a question for versions, names the host, the Secret's key and the field.
+//! * **A bucket, a database or a volume has one fleet** (`plan::ownership`). Who is there keeps it, and among those that only
+//!   want it the older one gets it: by age alone, an old fleet whose spec is changed would drive out one that serves. Places are
+//!   compared by what tells servers apart, so that one written in several ways is one; and a fleet's own volume is one that
+//!   others can name as `storage.disk.existingClaim`. Other fleets reach the pure plan as
+//!   `Observed::claims`, from an index that the cache keeps as it is told of fleets and revisions; a change at a place has
+//!   the others there looked at again. What a MongoDB Secret leads to is not read, so that two Secrets are two places.
+//! * **No marker object tells of a second operator.** To write one into a bucket, or to look for one, needs the bucket's keys, which
+//!   only the engine's pods get; and the engine has no call that would do it. Two clusters on one bucket are for their owners
+//!   to keep apart: give each fleet keys that open its own bucket alone.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
 //!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`.
 

@@ -37,6 +37,7 @@ pub fn observe(fleet: Arc<GoProxy>, snapshot: Snapshot, around: Circumstances) -
         children,
         pods: snapshot.pods,
         ca_bundle_found,
+        claims: snapshot.claims,
         obstacles: snapshot.obstacles,
         contract_slot: false,
         settings,

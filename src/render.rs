@@ -163,6 +163,7 @@ fn of_fleet(fleet: GoProxy, settings: &Arc<Settings>, now: Timestamp) -> Result<
             children: children.clone(),
             pods: Vec::new(),
             ca_bundle_found: None,
+            claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
             settings: settings.clone(),

@@ -28,7 +28,7 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
     let generation = fleet.metadata.generation;
     let valid = match &report.verdict {
         Verdict::Planned(valid) => Some(valid.as_ref()),
-        Verdict::Refused(_) | Verdict::Suspended | Verdict::Deleting => None,
+        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
     };
     let stable = report.revisions.iter().find(|revision| Some(&revision.name) == report.stable.as_ref());
     let judgements = [ready(report), reconciling(report), stalled(report)]
@@ -85,6 +85,7 @@ fn ready(report: &Report) -> Judgement {
         }
         (_, RegionState::Healthy, _) => judge(true, Reason::Available, "clients are served"),
         (Verdict::Refused(refusals), ..) => judge(false, Reason::InvalidSpec, &refusal_text(refusals)),
+        (Verdict::StorageTaken(refusal), ..) => judge(false, Reason::StorageTaken, &refusal.message),
         (_, RegionState::Stopped, _) => judge(false, Reason::Stopped, "spec.replicas is 0"),
         (_, _, Some(trouble)) => judge(false, trouble.reason, &with_way_back(report, trouble)),
         (_, RegionState::Progressing | RegionState::Unavailable, None) => {
@@ -99,6 +100,9 @@ fn reconciling(report: &Report) -> Judgement {
         (Verdict::Suspended, ..) => (false, Reason::Suspended, "spec.suspend is set: nothing of this fleet is touched"),
         (Verdict::Deleting, ..) => (true, Reason::Progressing, "the fleet is being deleted"),
         (Verdict::Refused(_), ..) => (false, Reason::InvalidSpec, "the spec is refused; the last good state goes on"),
+        (Verdict::StorageTaken(_), ..) => {
+            (false, Reason::StorageTaken, "another fleet has the storage; the last good state goes on")
+        }
         (Verdict::Planned(_), Some(rollout), _) => {
             (true, Reason::Progressing, waiting_text(rollout.waiting_for.reason, report.overlap))
         }
@@ -133,6 +137,7 @@ const fn waiting_text(reason: WaitingReason, overlap: Overlap) -> &'static str {
 fn stalled(report: &Report) -> Judgement {
     let (holds, reason, message) = match (&report.verdict, &report.trouble) {
         (Verdict::Refused(refusals), _) => (true, Reason::InvalidSpec, refusal_text(refusals)),
+        (Verdict::StorageTaken(refusal), _) => (true, Reason::StorageTaken, refusal.message.clone()),
         (_, Some(trouble)) => (true, trouble.reason, with_way_back(report, trouble)),
         (Verdict::Planned(_) | Verdict::Suspended | Verdict::Deleting, None) => {
             (false, Reason::Available, "nothing stands in the way".to_owned())
@@ -210,6 +215,7 @@ fn summary(fleet: &GoProxy, report: &Report, version: Option<&str>) -> String {
         (Verdict::Deleting, ..) => Some("being deleted".to_owned()),
         (Verdict::Suspended, ..) => Some("suspended".to_owned()),
         (Verdict::Refused(refusals), ..) => Some(format!("refused: {}", refusal_text(refusals))),
+        (Verdict::StorageTaken(refusal), ..) => Some(format!("StorageTaken: {}", refusal.message)),
         (_, Some(trouble), _) => Some(format!("{}: {}", trouble.reason.as_str(), trouble.message)),
         (_, None, Some(rollout)) => Some(rollout_text(rollout.phase, rollout.waiting_for.until.as_ref())),
         (_, None, None) => None,

@@ -40,6 +40,8 @@ pub enum Reason {
     InvalidSpec,
     /// An object that is not ours has a name that the fleet needs.
     NameTaken,
+    /// Another fleet has the storage that this one names.
+    StorageTaken,
     /// The image cannot be pulled.
     ImageUnavailable,
     /// The volume is not bound or cannot be attached.
@@ -84,6 +86,7 @@ impl Reason {
             Self::Progressing => "Progressing",
             Self::InvalidSpec => "InvalidSpec",
             Self::NameTaken => "NameTaken",
+            Self::StorageTaken => "StorageTaken",
             Self::ImageUnavailable => "ImageUnavailable",
             Self::VolumePending => "VolumePending",
             Self::VolumeMissing => "VolumeMissing",

@@ -1,6 +1,7 @@
 //! What the operator knows of the cluster, kept small: one watch per kind of object, each with a pump of its own that
 //! forgets on decode, and one store that holds what is left.
 
+mod claims;
 pub mod decode;
 pub mod kept;
 mod lean;

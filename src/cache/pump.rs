@@ -163,6 +163,7 @@ impl Watch {
             Event::Delete(seen) => sinks.queue.push_all(sinks.store.remove_fleet(&seen)),
             Event::InitDone => self.settle(sinks, round),
         }
+        sinks.queue.push_all(sinks.store.take_woken());
     }
 
     fn take_seen(&self, sinks: &Sinks, event: Event<Seen>, round: u64) {
@@ -176,6 +177,7 @@ impl Watch {
             }
             Event::InitDone => self.settle(sinks, round),
         }
+        sinks.queue.push_all(sinks.store.take_woken());
     }
 
     fn put(&self, sinks: &Sinks, seen: &Seen) -> Vec<FleetKey> {

@@ -9,7 +9,7 @@
 //! an answer that no watch has told yet is not given up for an older version.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     FleetKey, Source,
+    claims::Places,
     decode::{Seen, SeenFleet},
     kept::{Child, Entry, Fleet, KeptPod},
     size::Bytes,
@@ -27,6 +28,7 @@ use crate::{
     plan::{
         Obstacle, Pod,
         object::{Fingerprint, Kind},
+        ownership::Claim,
     },
 };
 
@@ -49,6 +51,9 @@ struct Inner {
     /// How often each watch began anew; what an older round brought and the newest did not is gone.
     rounds: HashMap<(Source, Option<Arc<str>>), u32>,
     counts: BTreeMap<Source, usize>,
+    places: Places,
+    /// Fleets to look at again because another one on their storage changed.
+    woken: BTreeSet<FleetKey>,
 }
 
 /// What is known of a fleet at one moment.
@@ -62,6 +67,8 @@ pub struct Snapshot {
     pub children: Vec<Child>,
     /// Its pods that have not ended for good.
     pub pods: Vec<Pod>,
+    /// What other fleets say or do about the place where it wants to store.
+    pub claims: Vec<Claim>,
     /// What could not be written last time.
     pub obstacles: Vec<Obstacle>,
 }
@@ -87,6 +94,10 @@ impl Store {
             fleet: fleet.read.clone(),
             children: entry.children.clone(),
             pods: entry.pods.iter().filter_map(|kept| kept.pod.clone()).collect(),
+            claims: fleet
+                .read
+                .as_ref()
+                .map_or_else(|_| Vec::new(), |read| inner.places.claims(&inner.fleets, key, read)),
             obstacles: entry.obstacles.clone(),
         })
     }
@@ -94,6 +105,11 @@ impl Store {
     /// One child.
     pub fn child(&self, key: &FleetKey, kind: Kind, name: &str) -> Option<Child> {
         self.lock().fleets.get(key)?.children.iter().find(|child| child.is(kind, name)).cloned()
+    }
+
+    /// The fleets to look at again because another one on the same storage changed since this was last asked.
+    pub fn take_woken(&self) -> BTreeSet<FleetKey> {
+        std::mem::take(&mut self.lock().woken)
     }
 
     /// Every fleet there is.
@@ -176,7 +192,7 @@ impl Store {
     /// A watch has brought all there is: what was not brought is gone. Returns the fleets that changed.
     pub fn settle(&self, source: Source, namespace: Option<&Arc<str>>) -> Vec<FleetKey> {
         let mut inner = self.lock();
-        let Inner { fleets, counts, rounds } = &mut *inner;
+        let Inner { fleets, counts, rounds, .. } = &mut *inner;
         let round = rounds.get(&(source, namespace.cloned())).copied().unwrap_or_default();
         let mut changed = Vec::new();
         for (key, entry) in fleets.iter_mut().filter(|(key, _)| namespace.is_none_or(|one| *one == key.namespace)) {
@@ -186,7 +202,8 @@ impl Store {
                 changed.push(key.clone());
             }
         }
-        fleets.retain(|_, entry| !entry.is_empty());
+        let changed = inner.stirred(source, changed);
+        inner.fleets.retain(|_, entry| !entry.is_empty());
         changed
     }
 
@@ -229,6 +246,7 @@ impl Store {
         if entry.fleet.replace(next).is_none() {
             *inner.counts.entry(Source::Fleets).or_default() += 1;
         }
+        inner.stirred(Source::Fleets, vec![key.clone()]);
         Some(key)
     }
 
@@ -286,7 +304,7 @@ impl Store {
                 true
             }
         };
-        left.into_iter().chain(news.then_some(key)).collect()
+        inner.stirred(source, left.into_iter().chain(news.then_some(key)).collect())
     }
 
     /// A child is gone: this very one, not another that took its name since.
@@ -318,7 +336,7 @@ impl Store {
             *inner.counts.entry(Source::Pods).or_default() += 1;
             true
         };
-        left.into_iter().chain(news.then_some(key)).collect()
+        inner.stirred(Source::Pods, left.into_iter().chain(news.then_some(key)).collect())
     }
 
     /// A pod is gone.
@@ -347,9 +365,18 @@ impl Inner {
 
     fn removed(&mut self, source: Source, key: &FleetKey) {
         *self.counts.entry(source).or_default() -= 1;
+        self.stirred(source, vec![key.clone()]);
         if self.fleets.get(key).is_some_and(Entry::is_empty) {
             self.fleets.remove(key);
         }
+    }
+
+    /// After a change of what is known of these fleets: wakes the others on their storage. Returns those that changed.
+    fn stirred(&mut self, source: Source, changed: Vec<FleetKey>) -> Vec<FleetKey> {
+        for key in &changed {
+            self.woken.extend(self.places.stirred(&self.fleets, key, source));
+        }
+        changed
     }
 
     /// What had its label changed is held under its old fleet: it is taken from there. Returns that fleet.

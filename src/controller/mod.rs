@@ -185,6 +185,8 @@ impl Context {
         if planned.contract_change.is_some() {
             self.slots.tell(key, planned.report.trouble.as_ref().map(|trouble| trouble.reason));
         }
+        // What this fleet wrote may be what another one waits for.
+        self.queue.push_all(self.applier.store.take_woken());
         self.states.set(key, planned.report.state);
         if applied.news {
             // What was written is known now; whether it was the last step, the next look tells.
@@ -281,7 +283,7 @@ impl Context {
 
 fn outcome(planned: &Plan, applied: &Applied) -> Outcome {
     match &planned.report.verdict {
-        Verdict::Refused(_) => Outcome::Refused,
+        Verdict::Refused(_) | Verdict::StorageTaken(_) => Outcome::Refused,
         Verdict::Suspended => Outcome::Suspended,
         Verdict::Deleting => Outcome::Gone,
         Verdict::Planned(_) if applied.writes > 0 => Outcome::Applied,

@@ -3,8 +3,14 @@
 
 use crate::{
     api::go_proxy::EngineKind,
-    plan::validate::{ValidFleet, ValidLock, ValidStorage},
+    plan::{
+        ownership,
+        validate::{ValidFleet, ValidLock, ValidStorage},
+    },
 };
+
+/// Between the place and the lock of an agreement. Neither holds a space before `locked`.
+const LOCKED_BY: &str = " locked by ";
 
 /// What a second proxy does to what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +52,13 @@ pub const fn may_overlap(fleet: &ValidFleet) -> bool {
 /// What two proxies must agree on to run at the same time: the storage that they share, or could both name, and the lock on it.
 /// `None` where each has its own. Two revisions with different texts never overlap.
 pub fn agreement(fleet: &ValidFleet) -> Option<String> {
-    let named = fleet.storage.is_shared() || fleet.storage.foreign_claim().is_some();
-    named.then(|| format!("{} locked by {}", fleet.storage.identity(), fleet.lock.identity()))
+    let place = ownership::place(&fleet.storage, &fleet.namespace, &fleet.name)?;
+    Some(format!("{place}{LOCKED_BY}{}", fleet.lock.identity()))
+}
+
+/// The place that an agreement speaks of.
+pub fn place_of(agreement: &str) -> Option<&str> {
+    agreement.split_once(LOCKED_BY).map(|(place, _)| place)
 }
 
 #[cfg(test)]

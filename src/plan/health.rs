@@ -219,6 +219,7 @@ mod tests {
             children: Children::new(),
             pods,
             ca_bundle_found: None,
+            claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
             settings: Arc::new(settings()),

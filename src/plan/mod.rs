@@ -9,6 +9,7 @@ pub mod health;
 mod model;
 pub mod object;
 mod overlap;
+pub mod ownership;
 pub mod report;
 pub mod revision;
 pub mod rollout;
@@ -26,6 +27,7 @@ use crate::{
 };
 use assemble::deployment_of;
 use object::{Fingerprint, Kind, Object};
+use ownership::Claim;
 use report::{Report, Verdict, report};
 use revision::Revision;
 use rollout::{Decision, World};
@@ -48,6 +50,9 @@ pub fn plan(observed: &Observed) -> Plan {
         Ok(valid) => valid,
         Err(refusals) => return hands_off(observed, &stored, Verdict::Refused(refusals)),
     };
+    if let Some(refusal) = ownership::refused(observed, &valid, &stored) {
+        return hands_off(observed, &stored, Verdict::StorageTaken(refusal));
+    }
     let wanted = revision::wanted(&fleet.spec, &valid, &stored);
     let (served, moved_at) = served_by(&observed.children, &valid.name.to_string());
     // A Service that is lost, or leads nowhere, comes back to what can serve, not to what is only wanted. A revision
@@ -191,6 +196,8 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// Whether the ConfigMap key that `upstream.caBundle` names exists. `None`: not asked, because nothing is wrong or nothing is named.
     pub ca_bundle_found: Option<bool>,
+    /// What other fleets say or do about the place where this one wants to store.
+    pub claims: Vec<Claim>,
     /// Objects that could not be written last time, and why.
     pub obstacles: Vec<Obstacle>,
     /// Whether this fleet may start a change that only a new operator asks for.
@@ -259,8 +266,8 @@ pub struct StoredRevision {
     pub version: String,
     /// Whether its pods may run beside pods of another revision.
     pub may_overlap: bool,
-    /// What pods of another revision must agree on to run beside its own: the shared storage and the lock on it. `None` where
-    /// each has its own.
+    /// What pods of another revision must agree on to run beside its own: the storage and the lock on it. `None` where each has
+    /// its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<String>,
     /// The pod template, an apps/v1 `PodTemplateSpec`.
@@ -419,6 +426,7 @@ mod tests {
             children,
             pods: Vec::new(),
             ca_bundle_found: None,
+            claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
             settings: Arc::new(fixture::settings()),

@@ -42,6 +42,8 @@ pub enum Verdict {
     Planned(Box<ValidFleet>),
     /// It was refused; the last good state goes on.
     Refused(Vec<Refusal>),
+    /// Another fleet has the storage that it names; the last good state goes on.
+    StorageTaken(Refusal),
     /// The fleet is suspended.
     Suspended,
     /// The fleet is being deleted; its children follow by garbage collection.
@@ -99,7 +101,7 @@ fn trouble(observed: &Observed, verdict: &Verdict, wanted: &str, down: Option<&s
     }
     let valid = match verdict {
         Verdict::Planned(valid) => Some(valid.as_ref()),
-        Verdict::Refused(_) | Verdict::Suspended | Verdict::Deleting => None,
+        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
     };
     health::trouble(observed, valid, wanted)
         .or_else(|| down.filter(|down| *down != wanted).and_then(|down| health::trouble(observed, valid, down)))

@@ -102,6 +102,13 @@ pub fn validate(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -
     if refusals.is_empty() { Ok(resolve::fleet(fleet, settings, pinned)) } else { Err(refusals) }
 }
 
+/// The storage that a fleet names, without anything else of it being judged. `None` where it names two.
+pub fn storage_of(fleet: &GoProxy) -> Option<(FleetName, ValidStorage)> {
+    let clear = fleet.spec.storage.as_ref().is_none_or(|storage| storage.places() <= 1);
+    let name = FleetName(fleet.metadata.name.clone()?);
+    clear.then(|| (name, resolve::storage_and_lock(&fleet.spec).0))
+}
+
 /// Checks what a change may not do: the rules that compare a spec with the one before.
 pub fn validate_update(old: &GoProxySpec, new: &GoProxySpec) -> Vec<Refusal> {
     update::check(old, new)

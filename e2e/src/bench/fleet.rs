@@ -90,6 +90,7 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
         children: plan::Children::new(),
         pods: Vec::new(),
         ca_bundle_found: None,
+        claims: Vec::new(),
         obstacles: Vec::new(),
         contract_slot: true,
         settings: settings.into(),

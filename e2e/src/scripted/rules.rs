@@ -36,6 +36,7 @@ impl Rules {
         if change.key.resource.kind == "Pod" && change.before.is_none() {
             self.pods_started += 1;
             broken.extend(two_writers(state, change));
+            broken.extend(two_fleets(state, change));
         }
         broken.extend(self.foreign_touched(change));
         broken.extend(self.volume_removed(change));
@@ -73,6 +74,26 @@ fn two_writers(state: &State, change: &Change) -> Option<String> {
     Some(format!("{} starts on volume {volume} while {} of another revision exists", change.key, other.0))
 }
 
+/// A bucket has one fleet: no pod begins that stores where a pod of another fleet does.
+fn two_fleets(state: &State, change: &Change) -> Option<String> {
+    let pod = change.after.as_ref()?;
+    let namespace = &change.key.namespace;
+    let bucket = |pod: &Value| bucket(state, namespace, pod);
+    let own = bucket(pod)?;
+    let mut pods = state.list(change.key.resource, Some(namespace));
+    let (other, _) = pods.find(|(_, other)| {
+        label(other, FLEET) != label(pod, FLEET) && bucket(other).as_deref() == Some(own.as_str())
+    })?;
+    Some(format!("{} starts on a bucket that {other} of another fleet uses", change.key))
+}
+
+/// The bucket in which the modules of a pod, or of a Deployment, are kept.
+fn bucket(state: &State, namespace: &str, of: &Value) -> Option<String> {
+    let config = state.get(&Key::new("configmaps", namespace, label(of, REVISION)?))?;
+    let text = config["data"].as_object()?.values().find_map(|text| text.as_str()?.split_once("[Storage.S3]"))?.1;
+    Some(text.lines().find(|line| line.trim_start().starts_with("Bucket"))?.to_owned())
+}
+
 /// Clients are only ever led to a revision that can serve them; the first one has nobody to take clients from.
 fn selector_moved(state: &State, change: &Change) -> Option<String> {
     if change.key.resource.kind != "Service" || change.actor != OPERATOR {
@@ -104,11 +125,14 @@ fn serving_stopped(state: &State, change: &Change) -> Option<String> {
     let namespace = &change.key.namespace;
     let mut deployments = state.list(change.key.resource, Some(namespace));
     let volume = deployments.any(|(_, other)| other.pointer("/spec/template").and_then(claim).is_some());
+    let kept_in = bucket(state, namespace, before);
+    let mut siblings = state.list(change.key.resource, Some(namespace)).filter(|(_, other)| label(other, FLEET) == Some(fleet));
+    let moves = siblings.any(|(_, other)| bucket(state, namespace, other) != kept_in);
     let spec = state.get(&Key::new("goproxies", namespace, fleet))?;
     let service = state.get(&Key::new("services", namespace, fleet))?;
     let serving = service["spec"]["selector"][REVISION].as_str() == Some(change.key.name.as_str());
     let stops = replicas(before) > 0 && after == 0 && spec["spec"]["replicas"].as_i64() != Some(0);
-    (serving && stops && !volume).then(|| format!("{} serves and was stopped", change.key))
+    (serving && stops && !volume && !moves).then(|| format!("{} serves and was stopped", change.key))
 }
 
 fn deployment<'a>(state: &'a State, namespace: &str, name: &str) -> Option<&'a Arc<Value>> {

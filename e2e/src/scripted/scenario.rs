@@ -41,7 +41,7 @@ const fn scenario(name: &'static str, before: &'static [Step], steps: &'static [
 }
 
 /// Every scenario.
-pub static SCENARIOS: [Scenario; 24] = [
+pub static SCENARIOS: [Scenario; 26] = [
     scenario("create on memory", &[], &[(0, create_memory)]),
     scenario("create on disk", &[], &[(0, create_disk)]),
     scenario("edit on memory", &[create_memory], &[(0, log_debug)]),
@@ -89,6 +89,8 @@ pub static SCENARIOS: [Scenario; 24] = [
     },
     scenario("repair what others broke", &[create_disk], &[(0, break_children)]),
     scenario("from memory to disk", &[create_memory], &[(0, to_disk)]),
+    scenario("a second fleet on a bucket", &[create_on_bucket], &[(0, create_rival)]),
+    scenario("a bucket that its fleet leaves", &[create_on_bucket, create_rival], &[(0, to_another_bucket)]),
     scenario("edit on memory while its record is lost", &[create_memory], &[(0, log_debug), (2, lose_record)]),
 ];
 
@@ -137,6 +139,22 @@ fn create_memory(state: &mut State) {
 
 fn create_disk(state: &mut State) {
     apply(state, &json!({ "spec": { "replicas": 1 } }));
+}
+
+fn create_on_bucket(state: &mut State) {
+    apply(state, &json!({ "spec": { "storage": { "s3": { "bucket": "modules" } } } }));
+}
+
+fn to_another_bucket(state: &mut State) {
+    patch(state, &fleet(), &json!({ "spec": { "storage": { "s3": { "bucket": "others" } } } }));
+}
+
+/// Another fleet that names the same bucket otherwise.
+fn create_rival(state: &mut State) {
+    let rival = Key::new("goproxies", NAMESPACE, "rival");
+    let endpoint = "https://s3.us-east-1.amazonaws.com/";
+    let spec = json!({ "spec": { "storage": { "s3": { "bucket": "modules", "endpoint": endpoint } } } });
+    write::apply(state, &rival, &user(), &spec).expect("a forced apply without preconditions succeeds");
 }
 
 fn to_disk(state: &mut State) {

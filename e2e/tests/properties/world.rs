@@ -69,6 +69,7 @@ impl World {
             children: self.known.clone(),
             pods: self.known_pods.clone(),
             ca_bundle_found: None,
+            claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
             settings: Arc::new(settings()),

@@ -15,7 +15,8 @@ pub const ONE_AZURE_IDENTITY: &str =
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct S3Storage {
-    /// Name of the bucket. Required. It belongs to this fleet alone: the engine knows no prefix within a bucket.
+    /// Name of the bucket. Required. It belongs to this fleet alone, as the engine knows no prefix within a bucket: another fleet
+    /// that names it, in whatever namespace, is refused for as long as this one has it.
     #[schemars(length(min = 3, max = 63))]
     #[x_kube(validation = rule::BUCKET.rule())]
     pub bucket: String,

@@ -125,6 +125,7 @@ impl Operator {
             children: children.clone(),
             pods: (0..2).filter(|rev| snapshot.pods[*rev]).map(pod).collect(),
             ca_bundle_found: None,
+            claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
             settings: self.settings.clone(),

@@ -126,22 +126,6 @@ impl ValidStorage {
     pub fn foreign_claim(&self) -> Option<&str> {
         if let Self::Disk { volume: Volume::Existing { claim }, .. } = self { Some(claim) } else { None }
     }
-
-    /// Which storage it is, as far as the spec tells: two that are equal here are the same. Logins are no part of it.
-    pub fn identity(&self) -> String {
-        let or_aws = |endpoint: &Option<String>| endpoint.as_deref().unwrap_or("aws").to_owned();
-        match self {
-            Self::Memory => "memory".to_owned(),
-            Self::Disk { volume: Volume::Own { .. }, .. } => "disk".to_owned(),
-            Self::Disk { volume: Volume::Existing { claim }, .. } => format!("claim {claim}"),
-            Self::S3 { bucket, endpoint, .. } => format!("s3 {} {bucket}", or_aws(endpoint)),
-            Self::Gcs { bucket, .. } => format!("gcs {bucket}"),
-            Self::AzureBlob { account, container, .. } => format!("azureBlob {account} {container}"),
-            Self::Mongo { secret, database, collection } => format!("mongo {secret} {database} {collection}"),
-            Self::Minio { endpoint, bucket, .. } => format!("minio {endpoint} {bucket}"),
-            Self::External { url } => format!("external {url}"),
-        }
-    }
 }
 
 /// What keeps two proxies from storing one module at the same time.
