@@ -78,20 +78,25 @@ impl Events {
         self.tell(fleet, EventType::Normal, reason, "Rollout", note);
     }
 
-    /// Tells every change of Ready and Stalled.
+    /// Tells every change of Ready, Stalled and VolumeSized.
     pub fn conditions(&self, fleet: &GoProxy, next: &crate::api::status::GoProxyStatus) {
         let before = fleet.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        for condition in next.conditions.iter().filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled")) {
+        for condition in
+            next.conditions.iter().filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled" | "VolumeSized"))
+        {
             let old = before.iter().find(|one| one.type_ == condition.type_);
             if old.map(|one| (&one.status, &one.reason)) == Some((&condition.status, &condition.reason)) {
                 continue;
             }
-            let good = (condition.type_ == "Ready") == (condition.status == "True");
+            let good = (condition.type_ != "Stalled") == (condition.status == "True");
             // A new fleet is not ready and not stalled: that is nobody's news.
-            if old.is_none() && (condition.type_ == "Stalled") == good {
+            if old.is_none() && condition.type_ != "VolumeSized" && (condition.type_ == "Stalled") == good {
                 continue;
             }
-            let meant = matches!(condition.reason.as_str(), "Progressing" | "Stopped" | "Suspended");
+            let meant = matches!(
+                condition.reason.as_str(),
+                "Progressing" | "Stopped" | "Suspended" | "Resizing" | "FileSystemResizePending"
+            );
             let type_ = if good || meant { EventType::Normal } else { EventType::Warning };
             let action = if condition.type_ == "Ready" { "Serve" } else { "Reconcile" };
             self.tell(fleet, type_, &condition.reason, action, condition.message.clone());

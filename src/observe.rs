@@ -106,7 +106,7 @@ fn unpack_detail(packed: Packed) -> Detail {
         Packed::Deployment(view) => Detail::Deployment(*view),
         Packed::Service { revision, moved_at } => Detail::Service { revision: revision.map(Into::into), moved_at },
         Packed::Text { digest } => Detail::Text { digest },
-        Packed::Claim { phase } => Detail::Claim { phase: phase.map(Into::into) },
+        Packed::Claim(view) => Detail::Claim(view),
     }
 }
 

@@ -33,7 +33,8 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
     let stable = report.revisions.iter().find(|revision| Some(&revision.name) == report.stable.as_ref());
     let judgements = [ready(report), reconciling(report), stalled(report)]
         .into_iter()
-        .chain(engine_update(stable.map(|s| s.version.as_str())));
+        .chain(engine_update(stable.map(|s| s.version.as_str())))
+        .chain(volume_sized(report));
     // Pods that are neither ready nor in trouble are told of together with what becomes of them.
     let replicas = if report.state == RegionState::Progressing { old.replicas } else { report.replicas };
     GoProxyStatus {
@@ -184,6 +185,13 @@ fn engine_update(version: Option<&str>) -> Option<Judgement> {
     Some(Judgement { type_: ConditionType::EngineUpdateAvailable, holds: newer, reason, message })
 }
 
+/// `VolumeSized`: told of while the volume is not as the spec says, so that most statuses need no room for it.
+fn volume_sized(report: &Report) -> Option<Judgement> {
+    let sizing = report.volume.as_ref()?;
+    let (reason, message) = (sizing.reason, sizing.message.clone());
+    Some(Judgement { type_: ConditionType::VolumeSized, holds: false, reason, message })
+}
+
 fn refusal_text(refusals: &[Refusal]) -> String {
     refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ")
 }
@@ -252,6 +260,7 @@ mod tests {
             stable: Some("corp-old".to_owned()),
             replicas: 0,
             ready: 0,
+            volume: None,
             trouble: Some(Obstacle {
                 reason: Reason::ImageUnavailable,
                 message: "pod corp-new-x: no image".to_owned(),

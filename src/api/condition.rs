@@ -11,6 +11,8 @@ pub enum ConditionType {
     Stalled,
     /// A newer tested engine exists than the fleet runs.
     EngineUpdateAvailable,
+    /// The volume has the size that the spec asks for.
+    VolumeSized,
 }
 
 impl ConditionType {
@@ -21,6 +23,7 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::EngineUpdateAvailable => "EngineUpdateAvailable",
+            Self::VolumeSized => "VolumeSized",
         }
     }
 }
@@ -50,6 +53,16 @@ pub enum Reason {
     VolumeMissing,
     /// Somebody else's pod mounts the claim that the fleet is to take over.
     VolumeInUse,
+    /// The volume is being made larger.
+    Resizing,
+    /// The volume is larger, the file system on it is not yet.
+    FileSystemResizePending,
+    /// The StorageClass lets no volume grow.
+    VolumeCannotGrow,
+    /// The spec asks for less than the volume has.
+    VolumeCannotShrink,
+    /// The volume's driver cannot make it larger.
+    VolumeResizeFailed,
     /// The engine refuses its configuration.
     ConfigRefused,
     /// The engine ends again and again.
@@ -91,6 +104,11 @@ impl Reason {
             Self::VolumePending => "VolumePending",
             Self::VolumeMissing => "VolumeMissing",
             Self::VolumeInUse => "VolumeInUse",
+            Self::Resizing => "Resizing",
+            Self::FileSystemResizePending => "FileSystemResizePending",
+            Self::VolumeCannotGrow => "VolumeCannotGrow",
+            Self::VolumeCannotShrink => "VolumeCannotShrink",
+            Self::VolumeResizeFailed => "VolumeResizeFailed",
             Self::ConfigRefused => "ConfigRefused",
             Self::CrashLoop => "CrashLoop",
             Self::QuotaExceeded => "QuotaExceeded",

@@ -9,7 +9,7 @@ use crate::{
     },
     plan::{
         Obstacle,
-        object::{FLEET_LABEL, Object},
+        object::{FLEET_LABEL, Kind, Object},
     },
 };
 
@@ -44,8 +44,22 @@ pub(super) fn deleted_again() -> Obstacle {
     Obstacle { reason: Reason::ObjectRefused, message }
 }
 
+/// What the API server says of a claim whose StorageClass does not let it grow.
+const CANNOT_GROW: &str = "storageclass that provisions the pvc must support resize";
+
 /// An obstacle's message tells which object it is about.
 pub(super) fn naming(object: &Object, setback: Setback) -> Setback {
+    if let Setback::Refused(Obstacle { message, .. }) = &setback
+        && object.kind == Kind::PersistentVolumeClaim
+        && message.contains(CANNOT_GROW)
+    {
+        let message = format!(
+            "PersistentVolumeClaim {} cannot grow, because its StorageClass does not let it: set allowVolumeExpansion on the \
+             class if its driver can, or make a fleet of another name; this one goes on with what it has",
+            object.name
+        );
+        return Setback::Refused(Obstacle { reason: Reason::VolumeCannotGrow, message });
+    }
     if let Setback::Refused(Obstacle { reason, message }) = &setback
         && !matches!(reason, Reason::NameTaken | Reason::VolumeInUse | Reason::Progressing)
     {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{GROUP, go_proxy::GoProxy},
     plan::{
-        DeploymentView, Pod,
+        ClaimView, DeploymentView, Growth, Pod,
         object::{FLEET_LABEL, Fingerprint, Kind, MOVED_AT_ANNOTATION, REVISION_LABEL},
     },
 };
@@ -109,7 +109,7 @@ impl Seen {
                     moved_at: self.annotation(MOVED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
                 }
             }
-            Kind::PersistentVolumeClaim => Detail::Claim { phase: text(&self.rest, "/status/phase").map(Into::into) },
+            Kind::PersistentVolumeClaim => Detail::Claim(Box::new(self.claim())),
             Kind::ConfigMap => self.text.map_or(Detail::None, |digest| Detail::Text { digest }),
             Kind::ServiceAccount | Kind::NetworkPolicy | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => {
                 Detail::None
@@ -133,6 +133,22 @@ impl Seen {
             ready: count("/status/readyReplicas"),
             available: count("/status/availableReplicas"),
             replica_failure: self.condition("ReplicaFailure", "True"),
+        }
+    }
+
+    fn claim(&self) -> ClaimView {
+        let amount = |path: &str| text(&self.rest, path).and_then(|amount| amount.parse().ok());
+        let failed =
+            ["ControllerResizeError", "NodeResizeError"].iter().find_map(|type_| self.condition(type_, "True"));
+        let growth = failed.map(Growth::Failed).or_else(|| {
+            let steps = [("FileSystemResizePending", Growth::FileSystem), ("Resizing", Growth::Volume)];
+            steps.into_iter().find_map(|(type_, growth)| self.condition(type_, "True").map(|_| growth))
+        });
+        ClaimView {
+            phase: text(&self.rest, "/status/phase"),
+            asked: amount("/spec/resources/requests/storage"),
+            capacity: amount("/status/capacity/storage"),
+            growth,
         }
     }
 
@@ -221,11 +237,8 @@ pub enum Detail {
         /// Its digest.
         digest: Fingerprint,
     },
-    /// A claim's phase.
-    Claim {
-        /// `status.phase`.
-        phase: Option<Box<str>>,
-    },
+    /// A volume's claim.
+    Claim(Box<ClaimView>),
 }
 
 /// A fleet as it came from the API server.
@@ -316,7 +329,7 @@ fn forget(object: &mut Value) -> Option<Fingerprint> {
         metadata.remove("managedFields");
     }
     if let Some(Value::Object(spec)) = members.get_mut("spec") {
-        spec.retain(|key, _| matches!(key.as_str(), "replicas" | "selector"));
+        spec.retain(|key, _| matches!(key.as_str(), "replicas" | "selector" | "resources"));
     }
     text
 }

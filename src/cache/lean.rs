@@ -59,7 +59,7 @@ impl Part {
             }
             (Self::Metadata { owned: true }, "managedFields") => Self::Managers,
             (Self::Manager, "fieldsV1") if !may_be_ours(before) => Self::Nothing,
-            (Self::ForeignSpec, "replicas" | "selector") => Self::Whole,
+            (Self::ForeignSpec, "replicas" | "selector" | "resources") => Self::Whole,
             (Self::Object { owned: true }, "apiVersion" | "kind")
             | (Self::Metadata { owned: false }, "managedFields")
             | (Self::ForeignSpec, _) => Self::Nothing,

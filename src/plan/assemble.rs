@@ -16,6 +16,7 @@ use super::{
     revision::Revision,
     rollout::Decision,
     validate::ValidFleet,
+    volume,
 };
 
 /// The revisions that stay: the wanted one, what clients get, whatever has pods, and the newest of the others to go back to.
@@ -66,7 +67,8 @@ pub fn objects(
     }
     objects.extend(service_account::build(fleet));
     objects.push(network_policy::build(fleet));
-    objects.extend(persistent_volume_claim::build(fleet));
+    let held = volume::claim(children, &fleet.name).and_then(|claim| claim.asked);
+    objects.extend(persistent_volume_claim::build(fleet, held));
     let moved = service::build(fleet, &decision.serve, decision.moved_at);
     objects.push(moved.only_if(service_fence(children, fleet, decision)));
     objects.push(pod_disruption_budget::build(fleet));

@@ -179,10 +179,14 @@ fn lost_volume(observed: &Observed, fleet: Option<&ValidFleet>) -> Option<Obstac
         return None;
     }
     observed.children.iter().find_map(|((kind, name), child)| match (&kind, &child.detail) {
-        (Kind::PersistentVolumeClaim, Detail::Claim { phase: Some(phase) }) if phase == "Lost" => Some(obstacle(
-            Reason::VolumePending,
-            format!("PersistentVolumeClaim {name} is Lost: its volume is gone; restore the volume or delete the claim"),
-        )),
+        (Kind::PersistentVolumeClaim, Detail::Claim(claim)) if claim.phase.as_deref() == Some("Lost") => {
+            Some(obstacle(
+                Reason::VolumePending,
+                format!(
+                    "PersistentVolumeClaim {name} is Lost: its volume is gone; restore the volume or delete the claim"
+                ),
+            ))
+        }
         _ => None,
     })
 }
@@ -205,7 +209,7 @@ mod tests {
     use crate::{
         api::go_proxy::LocalReference,
         plan::{
-            Child, Children,
+            Child, Children, ClaimView,
             fixture::{bucket, places, settings, smallest},
             object::Fingerprint,
         },
@@ -307,7 +311,7 @@ mod tests {
             owner_uid: None,
             live: Fingerprint::of(&json!({})),
             deleting: false,
-            detail: Detail::Claim { phase: Some("Lost".to_owned()) },
+            detail: Detail::Claim(Box::new(ClaimView { phase: Some("Lost".to_owned()), ..ClaimView::default() })),
         };
         let mut lost = observed(Vec::new());
         lost.children.insert((Kind::PersistentVolumeClaim, "corp-data".to_owned()), claim);

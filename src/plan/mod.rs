@@ -15,6 +15,7 @@ pub mod revision;
 pub mod rollout;
 pub mod steady;
 pub mod validate;
+pub mod volume;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{condition::Reason, go_proxy::GoProxy},
+    api::{condition::Reason, go_proxy::GoProxy, quantity::Quantity},
     engine::version::Version,
 };
 use assemble::deployment_of;
@@ -157,11 +158,7 @@ fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
         .iter()
         .filter_map(|((_, name), child)| match &child.detail {
             Detail::Deployment(view) => Some((name.as_str(), view)),
-            Detail::None
-            | Detail::Revision(_)
-            | Detail::Service { .. }
-            | Detail::Text { .. }
-            | Detail::Claim { .. } => None,
+            Detail::None | Detail::Revision(_) | Detail::Service { .. } | Detail::Text { .. } | Detail::Claim(_) => None,
         })
         .collect()
 }
@@ -247,11 +244,32 @@ pub enum Detail {
         /// Its digest.
         digest: Fingerprint,
     },
-    /// A claim's phase, such as `Bound`.
-    Claim {
-        /// `status.phase`.
-        phase: Option<String>,
-    },
+    /// A volume's claim.
+    Claim(Box<ClaimView>),
+}
+
+/// What is kept of a volume's claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimView {
+    /// `status.phase`, such as `Bound`.
+    pub phase: Option<String>,
+    /// What it asks for.
+    pub asked: Option<Quantity>,
+    /// What the volume has.
+    pub capacity: Option<Quantity>,
+    /// How a larger size comes along.
+    pub growth: Option<Growth>,
+}
+
+/// How a volume that is to grow comes along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// Its driver is at it.
+    Volume,
+    /// The file system on it is still as small as it was.
+    FileSystem,
+    /// It failed, and is tried again.
+    Failed(String),
 }
 
 /// What a revision's ControllerRevision holds: its Deployment and ConfigMap are only ever made from this.
@@ -598,7 +616,7 @@ mod tests {
     #[test]
     fn a_volume_that_is_not_used_any_more_does_not_go_with_the_fleet() {
         let claimed = |owner_uid: Option<&str>| {
-            let claim = Child { owner_uid: owner_uid.map(str::to_owned), ..child(Detail::Claim { phase: None }) };
+            let claim = Child { owner_uid: owner_uid.map(str::to_owned), ..child(Detail::Claim(Box::default())) };
             Children::from([((Kind::PersistentVolumeClaim, "corp-data".to_owned()), claim)])
         };
         let ours = claimed(Some("0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001"));
@@ -732,7 +750,7 @@ mod tests {
         let mut children = without_record(&first, 0, None, &first);
         let second = plan(&observed(4, Children::new())).report.stable.unwrap();
         children.remove(&(Kind::Deployment, second.clone()));
-        children.insert((Kind::PersistentVolumeClaim, "corp-data".to_owned()), child(Detail::Claim { phase: None }));
+        children.insert((Kind::PersistentVolumeClaim, "corp-data".to_owned()), child(Detail::Claim(Box::default())));
         let alone = plan(&observed(4, children.clone()));
         assert_eq!(replicas(&alone, &second), Some(0), "a second writer was started");
         assert_eq!(touched(&alone, &first), [("prune", Kind::Deployment), ("prune", Kind::ConfigMap)]);

@@ -9,6 +9,7 @@ use super::{
     rollout::{Decision, Overlap},
     served_by,
     validate::{Refusal, ValidFleet},
+    volume::{self, Sizing},
 };
 use crate::api::status::{RegionState, RevisionRole, RevisionStatus, RolloutStatus, WaitingReason};
 
@@ -31,6 +32,8 @@ pub struct Report {
     pub replicas: i32,
     /// Ready ones.
     pub ready: i32,
+    /// How the size of the volume comes along.
+    pub volume: Option<Sizing>,
     /// Why clients are not served, or a next revision does not start.
     pub trouble: Option<Obstacle>,
 }
@@ -65,6 +68,10 @@ pub fn report(
         let rollout = decision.and_then(|decision| decision.rollout.as_ref())?;
         (rollout.waiting_for.reason == WaitingReason::OldPodsGone).then(|| health::overdue(observed)).flatten()
     });
+    let volume = match &verdict {
+        Verdict::Planned(valid) => volume::sizing(observed, valid),
+        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
+    };
     let state = if serving.ready > 0 {
         RegionState::Healthy
     } else if observed.fleet.spec.replicas == 0 {
@@ -83,6 +90,7 @@ pub fn report(
         stable: stable.map(str::to_owned),
         replicas: serving.current,
         ready: serving.ready,
+        volume,
         trouble,
     }
 }

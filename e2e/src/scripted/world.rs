@@ -57,6 +57,8 @@ enum Task {
     Collect(Key, String),
     /// A volume that nobody uses loses its protection.
     Release(Key),
+    /// A volume gets the size that its claim asks for.
+    Grow(Key),
 }
 
 const ACTOR: &str = "kube-controller-manager";
@@ -143,6 +145,10 @@ fn wanted(state: &State, pace: Pace) -> BTreeMap<Task, Duration> {
         if marked && key.resource.kind == "PersistentVolumeClaim" && !is_used(state, key) {
             tasks.insert(Task::Release(key.clone()), pace.controller);
         }
+        let bound = key.resource.kind == "PersistentVolumeClaim" && object["status"]["phase"] == "Bound";
+        if bound && capacity(object) != asked(object) {
+            tasks.insert(Task::Grow(key.clone()), pace.controller);
+        }
     }
     tasks
 }
@@ -159,6 +165,13 @@ fn act(state: &mut State, task: &Task) {
         Task::Fit(key, _) => fit(state, key),
         Task::Ready(key) => start(state, key),
         Task::Gone(key) => state.remove(KUBELET, key),
+        Task::Grow(key) => {
+            if let Some(volume) = state.get(key).cloned() {
+                let mut next = (*volume).clone();
+                next["status"]["capacity"]["storage"] = json!(asked(&volume));
+                state.put(ACTOR, key, next);
+            }
+        }
         Task::Collect(key, _) => state.delete("garbage-collector", key),
         Task::Release(key) => {
             if let Some(volume) = state.get(key).cloned() {
@@ -168,6 +181,14 @@ fn act(state: &mut State, task: &Task) {
             }
         }
     }
+}
+
+fn asked(volume: &Value) -> Option<&str> {
+    volume.pointer("/spec/resources/requests/storage")?.as_str()
+}
+
+fn capacity(volume: &Value) -> Option<&str> {
+    volume.pointer("/status/capacity/storage")?.as_str()
 }
 
 fn is_ready(pod: &Value) -> bool {
@@ -270,6 +291,7 @@ fn start(state: &mut State, key: &Key) {
         if let Some(held) = state.get(&volume).cloned() {
             let mut next = (*held).clone();
             next["status"]["phase"] = json!("Bound");
+            next["status"]["capacity"] = json!({ "storage": asked(&held) });
             state.put(ACTOR, &volume, next);
         }
     }

@@ -12,7 +12,7 @@ use super::world::{Content, Fence, Id, Moved, Objects, Rev, Service, Spec};
 use crate::{
     api::go_proxy::GoProxy,
     plan::{
-        Child, Children, DeploymentView, Detail, Observed, Pod, StoredRevision, fixture,
+        Child, Children, ClaimView, DeploymentView, Detail, Observed, Pod, StoredRevision, fixture,
         object::{Fingerprint, Kind, Object, Precondition, controller_revision, deployment, service},
         plan, revision,
         validate::{Settings, ValidFleet, validate},
@@ -257,7 +257,7 @@ fn volume() -> Child {
         owner_uid: None,
         live: Fingerprint::of(&json!({})),
         deleting: false,
-        detail: Detail::Claim { phase: Some("Bound".to_owned()) },
+        detail: Detail::Claim(Box::new(ClaimView { phase: Some("Bound".to_owned()), ..ClaimView::default() })),
     }
 }
 

@@ -7,13 +7,14 @@ use k8s_openapi::{
 
 use super::{Kind, Object, metadata};
 use crate::{
-    api::go_proxy::AccessMode,
+    api::{go_proxy::AccessMode, quantity::Quantity as Size},
     plan::validate::{ValidFleet, ValidStorage, Volume},
 };
 
 /// The claim of a fleet with disk storage. It has an owner only when it shall go with the fleet: without one no garbage
-/// collection can reach it, and a fleet of the same name finds it again. A claim that somebody else made is no object of ours.
-pub fn build(fleet: &ValidFleet) -> Option<Object> {
+/// collection can reach it, and a fleet of the same name finds it again. It never asks for less than `held`, what it
+/// asks for already: volumes cannot shrink. A claim that somebody else made is no object of ours.
+pub fn build(fleet: &ValidFleet, held: Option<Size>) -> Option<Object> {
     let ValidStorage::Disk { volume: Volume::Own { size, class, deleted_with_fleet }, access_mode } = &fleet.storage
     else {
         return None;
@@ -30,7 +31,9 @@ pub fn build(fleet: &ValidFleet) -> Option<Object> {
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec![mode.to_owned()]),
             resources: Some(VolumeResourceRequirements {
-                requests: Some([("storage".to_owned(), Quantity(size.to_string()))].into()),
+                requests: Some(
+                    [("storage".to_owned(), Quantity(held.map_or(*size, |held| held.max(*size)).to_string()))].into(),
+                ),
                 ..VolumeResourceRequirements::default()
             }),
             storage_class_name: class.clone(),

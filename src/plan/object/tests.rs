@@ -39,7 +39,7 @@ fn all(fleet: &ValidFleet) -> Vec<Object> {
         pod_disruption_budget::build(fleet),
     ];
     objects.extend(service_account::build(fleet));
-    objects.extend(persistent_volume_claim::build(fleet));
+    objects.extend(persistent_volume_claim::build(fleet, None));
     objects.extend(horizontal_pod_autoscaler::build(fleet));
     objects
 }
@@ -143,13 +143,13 @@ fn configuration_is_immutable() {
 
 #[test]
 fn volume_belongs_to_the_fleet_only_when_it_shall_go_with_it() {
-    let kept = persistent_volume_claim::build(&smallest()).unwrap().body;
+    let kept = persistent_volume_claim::build(&smallest(), None).unwrap().body;
     assert!(kept["metadata"]["ownerReferences"].is_null());
     assert_eq!(
         kept["spec"],
         json!({ "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "20Gi" } } })
     );
-    let going = persistent_volume_claim::build(&richest()).unwrap().body;
+    let going = persistent_volume_claim::build(&richest(), None).unwrap().body;
     assert_eq!(going["metadata"]["ownerReferences"][0]["kind"], "GoProxy");
     assert_eq!(
         going["spec"],
@@ -159,7 +159,7 @@ fn volume_belongs_to_the_fleet_only_when_it_shall_go_with_it() {
             "storageClassName": "fast",
         })
     );
-    assert_eq!(persistent_volume_claim::build(&in_memory()), None);
+    assert_eq!(persistent_volume_claim::build(&in_memory(), None), None);
 }
 
 #[test]
