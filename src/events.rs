@@ -11,7 +11,7 @@ use kube::{
 use tokio::sync::mpsc;
 
 use crate::{
-    api::go_proxy::GoProxy,
+    api::{go_proxy::GoProxy, status::GoProxyStatus},
     client::describe,
     leader::Leadership,
     metrics::{Metrics, WriteResult, Written},
@@ -79,7 +79,7 @@ impl Events {
     }
 
     /// Tells every change of Ready, Stalled and VolumeSized.
-    pub fn conditions(&self, fleet: &GoProxy, next: &crate::api::status::GoProxyStatus) {
+    pub fn conditions(&self, fleet: &GoProxy, next: &GoProxyStatus) {
         let before = fleet.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
         for condition in
             next.conditions.iter().filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled" | "VolumeSized"))
@@ -100,6 +100,16 @@ impl Events {
             let type_ = if good || meant { EventType::Normal } else { EventType::Warning };
             let action = if condition.type_ == "Ready" { "Serve" } else { "Reconcile" };
             self.tell(fleet, type_, &condition.reason, action, condition.message.clone());
+        }
+    }
+
+    /// Tells of a volume that a fleet left behind.
+    pub fn volume(&self, fleet: &GoProxy, next: &GoProxyStatus) {
+        let left = |status: &GoProxyStatus| status.regions.iter().find_map(|region| region.unused_volume.clone());
+        let before = fleet.status.as_ref().and_then(left);
+        if let Some(name) = left(next).filter(|name| before.as_ref() != Some(name)) {
+            let note = format!("the new storage starts empty; PersistentVolumeClaim {name} is kept with what it holds");
+            self.tell(fleet, EventType::Normal, "VolumeKept", "Reconcile", note);
         }
     }
 

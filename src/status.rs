@@ -53,6 +53,7 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
             ready_replicas: report.ready,
             revisions: report.revisions.clone(),
             rollout: report.rollout.clone(),
+            unused_volume: report.unused_volume.clone(),
         }],
     }
 }
@@ -261,6 +262,7 @@ mod tests {
             replicas: 0,
             ready: 0,
             volume: None,
+            unused_volume: None,
             trouble: Some(Obstacle {
                 reason: Reason::ImageUnavailable,
                 message: "pod corp-new-x: no image".to_owned(),

@@ -128,6 +128,12 @@ pub struct RegionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RolloutStatus")]
     pub rollout: Option<RolloutStatus>,
+
+    /// PersistentVolumeClaim with the modules of a disk that `storage` does not name any more. It is kept, nothing reads it, and
+    /// `storage.disk` finds it again; delete it when it is not wanted. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub unused_volume: Option<String>,
 }
 
 /// How a region does.

@@ -106,6 +106,7 @@ impl Context {
         };
         if told == Ok(true) {
             self.events.conditions(&fleet, &next);
+            self.events.volume(&fleet, &next);
         }
         self.doubt(key, matches!(told, Err(Setback::NotFound(_) | Setback::Conflict(_))));
         self.close(key, &fleet, &planned, &applied, told)

@@ -34,6 +34,8 @@ pub struct Report {
     pub ready: i32,
     /// How the size of the volume comes along.
     pub volume: Option<Sizing>,
+    /// A volume with modules of a storage that the spec does not name any more.
+    pub unused_volume: Option<String>,
     /// Why clients are not served, or a next revision does not start.
     pub trouble: Option<Obstacle>,
 }
@@ -68,9 +70,9 @@ pub fn report(
         let rollout = decision.and_then(|decision| decision.rollout.as_ref())?;
         (rollout.waiting_for.reason == WaitingReason::OldPodsGone).then(|| health::overdue(observed)).flatten()
     });
-    let volume = match &verdict {
-        Verdict::Planned(valid) => volume::sizing(observed, valid),
-        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
+    let (sizing, unused_volume) = match &verdict {
+        Verdict::Planned(valid) => (volume::sizing(observed, valid), volume::unused(&observed.children, valid)),
+        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => (None, None),
     };
     let state = if serving.ready > 0 {
         RegionState::Healthy
@@ -90,7 +92,8 @@ pub fn report(
         stable: stable.map(str::to_owned),
         replicas: serving.current,
         ready: serving.ready,
-        volume,
+        volume: sizing,
+        unused_volume,
         trouble,
     }
 }

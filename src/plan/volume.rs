@@ -63,6 +63,16 @@ pub fn sizing(observed: &Observed, fleet: &ValidFleet) -> Option<Sizing> {
     }
 }
 
+/// The volume of a fleet that keeps its modules elsewhere now. It is kept for the way back, and nothing reads it.
+pub fn unused(children: &Children, fleet: &ValidFleet) -> Option<String> {
+    if fleet.storage.has_own_volume() {
+        return None;
+    }
+    let name = fleet.name.data();
+    let child = children.get(&(Kind::PersistentVolumeClaim, name.clone()))?;
+    (!child.deleting).then_some(name)
+}
+
 fn refused(obstacles: &[Obstacle]) -> Option<&Obstacle> {
     obstacles.iter().find(|obstacle| obstacle.reason == Reason::VolumeCannotGrow)
 }
@@ -79,10 +89,14 @@ mod tests {
     use crate::plan::{Child, Plan, fixture, object::Fingerprint, plan};
 
     fn planned(size: &str, view: ClaimView, obstacles: Vec<Obstacle>) -> Plan {
+        planned_on(&json!({ "disk": { "size": size } }), view, obstacles)
+    }
+
+    fn planned_on(storage: &serde_json::Value, view: ClaimView, obstacles: Vec<Obstacle>) -> Plan {
         let fleet = json!({
             "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy",
             "metadata": {"name": "corp", "namespace": "build", "uid": "u"},
-            "spec": {"replicas": 1, "storage": {"disk": {"size": size}}},
+            "spec": {"replicas": 1, "storage": storage},
         });
         let volume = Child {
             uid: "claim".to_owned(),
@@ -141,6 +155,16 @@ mod tests {
         for part in ["'20Gi'", "corp-data", "'50Gi' or more"] {
             assert!(sizing.message.contains(part), "{}", sizing.message);
         }
+    }
+
+    #[test]
+    fn a_volume_that_is_used_no_more_is_kept_and_named() {
+        let elsewhere = planned_on(&json!({ "memory": {} }), bound(20, 20, None), Vec::new());
+        assert_eq!(elsewhere.report.unused_volume.as_deref(), Some("corp-data"));
+        let target = &elsewhere.targets[0];
+        assert!(target.prune.iter().all(|one| one.kind != Kind::PersistentVolumeClaim));
+        assert!(target.objects.iter().all(|one| one.kind != Kind::PersistentVolumeClaim));
+        assert_eq!(planned("20Gi", bound(20, 20, None), Vec::new()).report.unused_volume, None);
     }
 
     #[test]

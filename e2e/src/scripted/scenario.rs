@@ -41,7 +41,7 @@ const fn scenario(name: &'static str, before: &'static [Step], steps: &'static [
 }
 
 /// Every scenario.
-pub static SCENARIOS: [Scenario; 27] = [
+pub static SCENARIOS: [Scenario; 28] = [
     scenario("create on memory", &[], &[(0, create_memory)]),
     scenario("create on disk", &[], &[(0, create_disk)]),
     scenario("edit on memory", &[create_memory], &[(0, log_debug)]),
@@ -89,6 +89,7 @@ pub static SCENARIOS: [Scenario; 27] = [
     },
     scenario("repair what others broke", &[create_disk], &[(0, break_children)]),
     scenario("from memory to disk", &[create_memory], &[(0, to_disk)]),
+    scenario("from disk to memory", &[create_disk], &[(0, to_memory)]),
     scenario("grow the volume", &[create_disk], &[(0, grow)]),
     scenario("a second fleet on a bucket", &[create_on_bucket], &[(0, create_rival)]),
     scenario("a bucket that its fleet leaves", &[create_on_bucket, create_rival], &[(0, to_another_bucket)]),
@@ -148,6 +149,11 @@ fn create_on_bucket(state: &mut State) {
 
 fn to_another_bucket(state: &mut State) {
     patch(state, &fleet(), &json!({ "spec": { "storage": { "s3": { "bucket": "others" } } } }));
+}
+
+fn to_memory(state: &mut State) {
+    let memory = json!({ "disk": null, "memory": {} });
+    patch(state, &fleet(), &json!({ "spec": { "storage": memory } }));
 }
 
 fn grow(state: &mut State) {
