@@ -97,6 +97,11 @@
 //! * **No marker object tells of a second operator.** To write one into a bucket, or to look for one, needs the bucket's keys, which
 //!   only the engine's pods get; and the engine has no call that would do it. Two clusters on one bucket are for their owners
 //!   to keep apart: give each fleet keys that open its own bucket alone.
+//! * **A volume that fills up is an alert, and no condition.** How full it is, only the node knows. The API server hands the kubelet's
+//!   figures out to whoever may use `nodes/proxy`, which opens every pod of the node; a program that is run in each pod to look
+//!   needs `pods/exec` and a process per pod and look; and the engine tells nothing of its disk. So the chart brings rules on the
+//!   figures that Prometheus scrapes from kubelets anyway (`metrics.alerts`). On a full volume what is stored is served, and a miss
+//!   fails.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
 //!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`.
 

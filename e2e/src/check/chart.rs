@@ -12,7 +12,7 @@ use super::{Check, Golden, difference, finish, succeed, values};
 /// The oldest supported Kubernetes: what renders for it must render for all.
 const KUBE_VERSION: &str = "1.33.0";
 
-const MONITOR_KINDS: &str = "monitoring.coreos.com/v1/PodMonitor,monitoring.coreos.com/v1/ServiceMonitor";
+const MONITOR_KINDS: &str = "monitoring.coreos.com/v1/PodMonitor,monitoring.coreos.com/v1/PrometheusRule,monitoring.coreos.com/v1/ServiceMonitor";
 
 /// The installations whose renders are committed: `e2e/golden/chart/NAME.values.yaml` gives `NAME.yaml`.
 const CASES: [&str; 7] = [
@@ -26,7 +26,7 @@ const CASES: [&str; 7] = [
 ];
 
 /// Bad values, and what the refusal must contain for a person to find the mistake.
-const REFUSED: [(&str, &str); 22] = [
+const REFUSED: [(&str, &str); 23] = [
     ("image.tag=latest", "latest would change what runs"),
     ("image.tag=a b", "/image/tag"),
     ("image.digest=sha256:12", "/image/digest"),
@@ -48,6 +48,7 @@ const REFUSED: [(&str, &str); 22] = [
     ("networkPolicy.apiServer.ports={0}", "/networkPolicy/apiServer/ports/0"),
     ("metrics.podMonitor.interval=often", "/metrics/podMonitor/interval"),
     ("metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true", "/metrics/serviceMonitor/enabled"),
+    ("metrics.alerts.claims=", "/metrics/alerts/claims"),
     ("resources.limit.memory=1Gi", "additional properties 'limit'"),
 ];
 
@@ -185,6 +186,7 @@ impl Chart<'_> {
         for (kind, set) in [
             ("PodMonitor", "metrics.podMonitor.enabled=true"),
             ("ServiceMonitor", "metrics.serviceMonitor.enabled=true"),
+            ("PrometheusRule", "metrics.alerts.enabled=true"),
         ] {
             let text = succeed(self.template(&self.directory).args(["--set", set]))?;
             ensure!(
