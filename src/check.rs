@@ -136,6 +136,8 @@ fn fleet_permissions() -> Vec<Permission> {
             all.extend(of(Source::Children(kind), &["delete"]));
         }
     }
+    // Asked for by fleets with lock.managedRedis alone, and never read.
+    all.push(Permission { group: "", resource: "secrets", verb: "create" });
     all.extend(["create", "patch"].map(|verb| Permission { group: "events.k8s.io", resource: "events", verb }));
     all
 }

@@ -85,6 +85,9 @@ pub struct Installation {
         default_value = "goproxy/goproxy"
     )]
     pub goproxy_image_repository: String,
+    /// Image of the Redis that fleets with lock.managedRedis bring along.
+    #[arg(long, value_name = "IMAGE", env = "GOPROXY_OPERATOR_REDIS_IMAGE", default_value = "redis:7.2.11")]
+    pub redis_image: String,
     /// DNS suffix of Services.
     #[arg(long, value_name = "DOMAIN", env = "GOPROXY_OPERATOR_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
@@ -146,8 +149,8 @@ struct ElectionArgs {
 
 impl From<Installation> for Settings {
     fn from(given: Installation) -> Self {
-        let Installation { engine_image_repository, goproxy_image_repository, cluster_domain } = given;
-        Self { engine_image_repository, goproxy_image_repository, cluster_domain }
+        let Installation { engine_image_repository, goproxy_image_repository, redis_image, cluster_domain } = given;
+        Self { engine_image_repository, goproxy_image_repository, redis_image, cluster_domain }
     }
 }
 

@@ -78,11 +78,13 @@ impl Events {
         self.tell(fleet, EventType::Normal, reason, "Rollout", note);
     }
 
-    /// Tells every change of Ready, Stalled and VolumeSized.
+    /// Tells every change of Ready, Stalled and what is told of only while it is wrong.
     pub fn conditions(&self, fleet: &GoProxy, next: &GoProxyStatus) {
         let before = fleet.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        for condition in
-            next.conditions.iter().filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled" | "VolumeSized"))
+        for condition in next
+            .conditions
+            .iter()
+            .filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled" | "VolumeSized" | "LockReady"))
         {
             let old = before.iter().find(|one| one.type_ == condition.type_);
             if old.map(|one| (&one.status, &one.reason)) == Some((&condition.status, &condition.reason)) {
@@ -90,7 +92,10 @@ impl Events {
             }
             let good = (condition.type_ != "Stalled") == (condition.status == "True");
             // A new fleet is not ready and not stalled: that is nobody's news.
-            if old.is_none() && condition.type_ != "VolumeSized" && (condition.type_ == "Stalled") == good {
+            if old.is_none()
+                && !matches!(condition.type_.as_str(), "VolumeSized" | "LockReady")
+                && (condition.type_ == "Stalled") == good
+            {
                 continue;
             }
             let meant = matches!(

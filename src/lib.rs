@@ -78,11 +78,12 @@
 //!   apply that carries a resourceVersion creates an absent object and conflicts with an existing one. A test
 //!   holds the oldest and the newest supported server to that.
 //! * **Redis is asked over TLS unless the spec says otherwise.** Its password would cross the network in clear, and a fleet that
-//!   does not start because a server speaks no TLS says so at once; one that leaks says nothing.
+//!   does not start because a server speaks no TLS says so at once; one that leaks says nothing. That of `lock.managedRedis` does
+//!   cross the pods' network in clear: it opens a server that holds nothing but locks, and that only the fleet's pods can reach.
 //! * **Two engines, and no trait.** They differ in data: arguments, files, paths, what they lack. Each fills an
 //!   [`engine::Program`], and one match picks which. What an engine lacks and which releases are refused are tables; the CRD's
 //!   CEL rules are made from the same tables that [`plan::validate`] reads.
-//! * **Fleet names cannot end in `-engine`, `-origin`, `-edge` or `-data`**, because those endings are names of other
+//! * **Fleet names cannot end in `-engine`, `-origin`, `-edge`, `-data` or `-lock`**, because those endings are names of other
 //!   fleets' objects: so two fleets never meet on a child's name.
 //! * **A login that is missing costs its host, not the fleet.** Logins for Git servers are mounted as optional files of one
 //!   volume, and a helper of a few lines of shell hands them to git at every call. So they rotate without a restart, are in no
@@ -102,6 +103,14 @@
 //!   needs `pods/exec` and a process per pod and look; and the engine tells nothing of its disk. So the chart brings rules on the
 //!   figures that Prometheus scrapes from kubelets anyway (`metrics.alerts`). On a full volume what is stored is served, and a miss
 //!   fails.
+//! * **The login of `lock.managedRedis` is made once, and known by its name alone** (`plan::login`, `apply::login`). The password is drawn
+//!   where the Secret is created, and is in no plan, object of ours or answer that is read. It is a plain create: an apply needs
+//!   `patch`, whose answer shows what any Secret holds. The name has a random part, drawn for each snapshot (`Observed::nonce`) and
+//!   used only where no login is known, so that the plan stays a function of its snapshot. The StatefulSet and the records of
+//!   revisions remember the name. Where somebody deleted the Secret, what runs goes on; once a pod does not start for it, a trial
+//!   run of creating it says that it is gone, and the next plan names another one: Redis starts anew with it, and the proxies follow
+//!   as in any change of the lock, old ones first out. So no login is ever changed under those who use it. What is left of an old one is the
+//!   fleet's and goes with it. Redis itself is a StatefulSet, at most one pod, without the label by which proxies are known.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
 //!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`.
 

@@ -5,12 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
+use serde_json::json;
 
 use crate::{
     api::{condition::ConditionType, go_proxy::GoProxy, status::GoProxyStatus},
+    apply::request::{Setback, Writer},
     cache::{decode::Detail as Packed, kept::Child as Kept, store::Snapshot},
     client::describe,
-    plan::{Child, Children, Detail, Observed, StoredRevision, object::Kind, validate::Settings},
+    plan::{
+        Child, Children, Detail, Observed, StoredRevision, login::doubtful, object::Kind, revision::stored,
+        validate::Settings,
+    },
 };
 
 /// What a plan gets beside the snapshot.
@@ -20,6 +25,8 @@ pub struct Circumstances {
     pub now: Timestamp,
     /// What was found out about the CA bundle.
     pub ca_bundle_found: Option<bool>,
+    /// A text that no other snapshot has.
+    pub nonce: String,
     /// Settings of the installation.
     pub settings: Arc<Settings>,
 }
@@ -30,13 +37,15 @@ pub fn observe(fleet: Arc<GoProxy>, snapshot: Snapshot, around: Circumstances) -
     // An object that is not ours is as if it were absent: the plan asks for ours, and apply finds the name taken.
     let ours = snapshot.children.into_iter().filter(|child| is_ours(child, &uid));
     let children: Children = ours.map(|child| ((child.kind, child.name.to_string()), unpack(child))).collect();
-    let Circumstances { now, ca_bundle_found, settings } = around;
+    let Circumstances { now, ca_bundle_found, nonce, settings } = around;
     Observed {
         fleet,
         now,
         children,
         pods: snapshot.pods,
         ca_bundle_found,
+        login_found: None,
+        nonce,
         claims: snapshot.claims,
         obstacles: snapshot.obstacles,
         contract_slot: false,
@@ -69,6 +78,21 @@ pub async fn ca_bundle_found(client: &Client, fleet: &GoProxy) -> Option<bool> {
         Ok(None) => Some(false),
         Err(error) => {
             tracing::info!(error = describe(&error), name = reference.name, "cannot ask for the CA bundle");
+            None
+        }
+    }
+}
+
+/// Asks whether the login of the lock that the fleet brings along exists: by a trial run of creating it, because Secrets may be
+/// created and not read. Only where it is in doubt. One request, or none.
+pub async fn login_found(writer: &Writer, observed: &Observed) -> Option<bool> {
+    let login = doubtful(observed, &stored(&observed.children))?;
+    let trial = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": login } });
+    match writer.create_secret(&observed.fleet.namespace()?, &trial, true).await {
+        Ok(()) => Some(false),
+        Err(Setback::Conflict(_)) => Some(true),
+        Err(setback) => {
+            tracing::info!(%setback, name = login, "cannot ask for the login of the lock");
             None
         }
     }
@@ -107,6 +131,7 @@ fn unpack_detail(packed: Packed) -> Detail {
         Packed::Service { revision, moved_at } => Detail::Service { revision: revision.map(Into::into), moved_at },
         Packed::Text { digest } => Detail::Text { digest },
         Packed::Claim(view) => Detail::Claim(view),
+        Packed::Lock(view) => Detail::Lock(*view),
     }
 }
 

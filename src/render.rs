@@ -163,6 +163,8 @@ fn of_fleet(fleet: GoProxy, settings: &Arc<Settings>, now: Timestamp) -> Result<
             children: children.clone(),
             pods: Vec::new(),
             ca_bundle_found: None,
+            login_found: None,
+            nonce: "0a1b2c3d".to_owned(),
             claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
@@ -193,6 +195,7 @@ mod tests {
         let settings = Settings {
             engine_image_repository: "r/athens".to_owned(),
             goproxy_image_repository: "r/goproxy".to_owned(),
+            redis_image: "r/redis:7.2.11".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
         };
         render("test.yaml", text, &Arc::new(settings), Timestamp::UNIX_EPOCH)

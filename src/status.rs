@@ -34,7 +34,8 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
     let judgements = [ready(report), reconciling(report), stalled(report)]
         .into_iter()
         .chain(engine_update(stable.map(|s| s.version.as_str())))
-        .chain(volume_sized(report));
+        .chain(volume_sized(report))
+        .chain(lock_ready(report));
     // Pods that are neither ready nor in trouble are told of together with what becomes of them.
     let replicas = if report.state == RegionState::Progressing { old.replicas } else { report.replicas };
     GoProxyStatus {
@@ -193,6 +194,12 @@ fn volume_sized(report: &Report) -> Option<Judgement> {
     Some(Judgement { type_: ConditionType::VolumeSized, holds: false, reason, message })
 }
 
+/// `LockReady`: told of while a lock that the fleet brings along does not work.
+fn lock_ready(report: &Report) -> Option<Judgement> {
+    let Obstacle { reason, message } = report.lock.clone()?;
+    Some(Judgement { type_: ConditionType::LockReady, holds: false, reason, message })
+}
+
 fn refusal_text(refusals: &[Refusal]) -> String {
     refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ")
 }
@@ -261,6 +268,7 @@ mod tests {
             stable: Some("corp-old".to_owned()),
             replicas: 0,
             ready: 0,
+            lock: None,
             volume: None,
             unused_volume: None,
             trouble: Some(Obstacle {

@@ -80,6 +80,12 @@ fn content(kind: Kind) -> Value {
         Kind::PersistentVolumeClaim => json!({
             "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
         }),
+        Kind::StatefulSet => json!({ "spec": {
+            "replicas": 0,
+            "serviceName": "a",
+            "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "a", "image": "a:1" }] } },
+        } }),
         Kind::Deployment => json!({ "spec": {
             "replicas": 0,
             "selector": { "matchLabels": labels },

@@ -13,6 +13,8 @@ pub enum ConditionType {
     EngineUpdateAvailable,
     /// The volume has the size that the spec asks for.
     VolumeSized,
+    /// The lock that the fleet brings along works.
+    LockReady,
 }
 
 impl ConditionType {
@@ -24,6 +26,7 @@ impl ConditionType {
             Self::Stalled => "Stalled",
             Self::EngineUpdateAvailable => "EngineUpdateAvailable",
             Self::VolumeSized => "VolumeSized",
+            Self::LockReady => "LockReady",
         }
     }
 }
@@ -63,6 +66,8 @@ pub enum Reason {
     VolumeCannotShrink,
     /// The volume's driver cannot make it larger.
     VolumeResizeFailed,
+    /// The lock that the fleet brings along does not answer.
+    LockUnavailable,
     /// The engine refuses its configuration.
     ConfigRefused,
     /// The engine ends again and again.
@@ -109,6 +114,7 @@ impl Reason {
             Self::VolumeCannotGrow => "VolumeCannotGrow",
             Self::VolumeCannotShrink => "VolumeCannotShrink",
             Self::VolumeResizeFailed => "VolumeResizeFailed",
+            Self::LockUnavailable => "LockUnavailable",
             Self::ConfigRefused => "ConfigRefused",
             Self::CrashLoop => "CrashLoop",
             Self::QuotaExceeded => "QuotaExceeded",

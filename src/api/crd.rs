@@ -189,6 +189,7 @@ mod tests {
         let settings = Settings {
             engine_image_repository: "registry.example.com/athens".to_owned(),
             goproxy_image_repository: "registry.example.com/goproxy".to_owned(),
+            redis_image: "r/redis:7.2.11".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
         };
         let spec: GoProxySpec = serde_json::from_value(json!({ "autoscaling": { "maxReplicas": 1 } })).unwrap();

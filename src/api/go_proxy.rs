@@ -67,6 +67,7 @@ use super::{duration::GoDuration, rule, status::GoProxyStatus};
     validation = update::shrink_rule(),
     validation = update::class_rule(),
     validation = update::access_mode_rule(),
+    validation = update::lock_class_rule(),
     validation = update::balancer_rule()
 )]
 #[serde(rename_all = "camelCase")]

@@ -195,8 +195,8 @@ pub static FLEET_NAME: Form = Form::matching(
 
 /// Endings that objects of other fleets have.
 pub static FLEET_NAME_ENDING: Form = Form::free_of(
-    r"-(engine|origin|edge|data)$",
-    "'%s' ends like an object of another fleet: choose a name that does not end in -engine, -origin, -edge or -data",
+    r"-(engine|origin|edge|data|lock)$",
+    "'%s' ends like an object of another fleet: choose a name that does not end in -engine, -origin, -edge, -data or -lock",
 );
 
 /// Name of an object in the fleet's namespace, or of a class.

@@ -40,6 +40,7 @@ pub struct GoProxyStatus {
     /// Ready: clients are served. Reconciling: a change is under way. Stalled: it cannot go on by itself.
     /// EngineUpdateAvailable: a newer tested engine exists than the fleet runs; with the reason FaultyEngine, what it runs has a known fault.
     /// VolumeSized: False while the volume does not have the size that the spec asks for, and why; absent when it has.
+    /// LockReady: False while the Redis of lock.managedRedis does not answer; absent when it does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -2,6 +2,7 @@
 //! and removes what is left over once all is written. Decides nothing.
 
 mod child;
+mod login;
 mod one_writer;
 mod refusal;
 pub mod request;
@@ -45,7 +46,7 @@ pub struct Applied {
     pub setback: Option<Setback>,
     /// Whether something that pods need is refused and missing.
     unmade: bool,
-    /// Whether that is the volume: pods would write to another's that has its name.
+    /// Whether that is a volume or a login: pods would use another's that has its name.
     unclaimed: bool,
     /// Revisions whose record is refused and missing.
     unrecorded: Vec<String>,
@@ -111,7 +112,7 @@ impl Stage {
         match kind {
             Kind::ControllerRevision => Self::Record,
             Kind::ServiceAccount | Kind::NetworkPolicy | Kind::ConfigMap | Kind::PersistentVolumeClaim => Self::Ground,
-            Kind::Deployment => Self::Pods,
+            Kind::StatefulSet | Kind::Deployment => Self::Pods,
             Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => Self::Front,
         }
     }
@@ -123,10 +124,11 @@ impl Applier {
     /// Applies what a plan says for each target.
     pub async fn apply(&self, fleet: Fleet<'_>, targets: &[TargetPlan]) -> Applied {
         let mut applied = Applied::default();
-        for TargetPlan { target, objects, let_go, prune } in targets {
+        for planned in targets {
+            let TargetPlan { target, login: _, objects: _, let_go, prune } = planned;
             let Target { region: _, cluster } = target;
             debug_assert!(cluster.is_none(), "plans name no other cluster yet");
-            self.write_stages(fleet, objects, &mut applied).await;
+            self.write_stages(fleet, planned, &mut applied).await;
             if applied.setback.is_none() {
                 for one in let_go {
                     applied.add(self.let_go(fleet.key, fleet.uid, one).await);
@@ -141,13 +143,20 @@ impl Applier {
         applied
     }
 
-    async fn write_stages(&self, fleet: Fleet<'_>, objects: &[Object], applied: &mut Applied) {
+    async fn write_stages(&self, fleet: Fleet<'_>, planned: &TargetPlan, applied: &mut Applied) {
+        let TargetPlan { login, objects, .. } = planned;
         let Fleet { key, uid, .. } = fleet;
         for stage in Stage::ALL {
+            if let Some(login) = login.as_ref().filter(|_| stage == Stage::Ground) {
+                self.ensure_login(fleet, login, applied).await;
+                if applied.setback.is_some() {
+                    return;
+                }
+            }
             let due: Vec<&Object> = objects
                 .iter()
                 .filter(|one| {
-                    Stage::of(one.kind) == stage && !applied.lacks_record(one) && !self.at_rest(key, uid, one)
+                    Stage::of_object(one) == stage && !applied.lacks_record(one) && !self.at_rest(key, uid, one)
                 })
                 .collect();
             if let Err(setback) = self.confirm(fleet, &due).await {
@@ -170,8 +179,8 @@ impl Applier {
         }
     }
 
-    /// One Deployment after the other, those that stop something last. While what a revision needs cannot be made,
-    /// nothing that runs is taken away for it, and while its volume is not ours, nothing starts.
+    /// One after the other, the lock first and what stops something last. While what a revision needs cannot be made,
+    /// nothing that runs is taken away for it, and while its volume or its login is not ours, nothing starts.
     async fn write_pods(&self, fleet: Fleet<'_>, mut due: Vec<&Object>, applied: &mut Applied) {
         let stops = |object: &Object| matches!(object.precondition, Precondition::Unchanged { .. });
         due.sort_by_key(|object| stops(object));
@@ -191,7 +200,11 @@ impl Applier {
     fn note(&self, fleet: Fleet<'_>, object: &Object, written: Result<Outcome, Setback>, applied: &mut Applied) {
         let needed = matches!(
             object.kind,
-            Kind::ControllerRevision | Kind::ConfigMap | Kind::PersistentVolumeClaim | Kind::Deployment
+            Kind::ControllerRevision
+                | Kind::ConfigMap
+                | Kind::PersistentVolumeClaim
+                | Kind::StatefulSet
+                | Kind::Deployment
         );
         if needed && matches!(written, Err(Setback::Refused(_))) && !self.is_there(fleet, object) {
             applied.unmade = true;

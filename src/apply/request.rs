@@ -8,7 +8,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use kube::{
     Client,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     client::Body,
     core::{Request, Status},
 };
@@ -133,6 +133,16 @@ impl Writer {
             resource_version: Some(resource_version.to_owned()),
         });
         self.write(Request::new(path(source, namespace)).delete(name, &params)).await
+    }
+
+    /// Creates a Secret, or tries whether it could: a conflict says that one of the name exists. Never by apply: whoever may patch a
+    /// Secret gets to read it.
+    pub async fn create_secret(&self, namespace: &str, body: &Value, trial: bool) -> Result<(), Setback> {
+        let params = PostParams { dry_run: trial, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let data = serde_json::to_vec(body).expect("API objects are plain data with string keys");
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        // The answer holds the content: it is dropped unread.
+        self.write(Request::new(path).create(&params, data)).await.map(drop)
     }
 
     /// Reads an object. Not a write, but asked in the course of one.

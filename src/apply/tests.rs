@@ -33,6 +33,7 @@ fn smallest() -> (Vec<Object>, FleetKey, Arc<Store>) {
     let settings = Settings {
         engine_image_repository: "r/athens".to_owned(),
         goproxy_image_repository: "r/goproxy".to_owned(),
+        redis_image: "r/redis:7.2.11".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     };
     let text = "apiVersion: goproxy.rs/v1alpha1\nkind: GoProxy\nmetadata: {name: corp, namespace: build}\nspec: {}\n";
@@ -51,7 +52,7 @@ fn fleet() -> serde_json::Value {
 
 fn here(objects: Vec<Object>) -> [TargetPlan; 1] {
     let target = Target { region: "default".to_owned(), cluster: None };
-    [TargetPlan { target, objects, let_go: Vec::new(), prune: Vec::new() }]
+    [TargetPlan { target, login: None, objects, let_go: Vec::new(), prune: Vec::new() }]
 }
 
 fn applier(service: tower_test::mock::Mock<http::Request<Body>, http::Response<Body>>, store: Arc<Store>) -> Applier {

@@ -1,6 +1,8 @@
 //! Decoding with forgetting: an object is read, what the plan needs of it is kept, and the rest is dropped before the
 //! next one is read. A typed Deployment costs fifty times what is kept of it.
 
+mod volumes;
+
 use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
@@ -16,7 +18,8 @@ use super::{
 use crate::{
     api::{GROUP, go_proxy::GoProxy},
     plan::{
-        ClaimView, DeploymentView, Growth, Pod,
+        ClaimView, DeploymentView, Pod,
+        login::LockView,
         object::{FLEET_LABEL, Fingerprint, Kind, MOVED_AT_ANNOTATION, REVISION_LABEL},
     },
 };
@@ -109,6 +112,7 @@ impl Seen {
                     moved_at: self.annotation(MOVED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
                 }
             }
+            Kind::StatefulSet => Detail::Lock(Box::new(self.lock())),
             Kind::PersistentVolumeClaim => Detail::Claim(Box::new(self.claim())),
             Kind::ConfigMap => self.text.map_or(Detail::None, |digest| Detail::Text { digest }),
             Kind::ServiceAccount | Kind::NetworkPolicy | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => {
@@ -133,22 +137,6 @@ impl Seen {
             ready: count("/status/readyReplicas"),
             available: count("/status/availableReplicas"),
             replica_failure: self.condition("ReplicaFailure", "True"),
-        }
-    }
-
-    fn claim(&self) -> ClaimView {
-        let amount = |path: &str| text(&self.rest, path).and_then(|amount| amount.parse().ok());
-        let failed =
-            ["ControllerResizeError", "NodeResizeError"].iter().find_map(|type_| self.condition(type_, "True"));
-        let growth = failed.map(Growth::Failed).or_else(|| {
-            let steps = [("FileSystemResizePending", Growth::FileSystem), ("Resizing", Growth::Volume)];
-            steps.into_iter().find_map(|(type_, growth)| self.condition(type_, "True").map(|_| growth))
-        });
-        ClaimView {
-            phase: text(&self.rest, "/status/phase"),
-            asked: amount("/spec/resources/requests/storage"),
-            capacity: amount("/status/capacity/storage"),
-            growth,
         }
     }
 
@@ -239,6 +227,8 @@ pub enum Detail {
     },
     /// A volume's claim.
     Claim(Box<ClaimView>),
+    /// The Redis that the fleet brings along.
+    Lock(Box<LockView>),
 }
 
 /// A fleet as it came from the API server.

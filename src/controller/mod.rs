@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     events::Events,
     metrics::{Metrics, Outcome, WriteResult, Written},
-    observe::{Circumstances, ca_bundle_found, observe},
+    observe::{Circumstances, ca_bundle_found, login_found, observe},
     plan::{ContractChange, Observed, Plan, plan, report::Verdict, validate::Settings},
     status::status,
 };
@@ -93,7 +93,8 @@ impl Context {
             Err(error) => return self.undecodable(key, &snapshot, error),
         };
         let around = self.circumstances(&fleet).await; // at most one request
-        let observed = observe(fleet.clone(), snapshot, around); // in memory
+        let mut observed = observe(fleet.clone(), snapshot, around); // in memory
+        observed.login_found = login_found(&self.applier.writer, &observed).await; // one request, or none
         let (observed, planned) = self.plan(key, observed); // pure
         let applied = self.applier.apply(self.whose(key, &fleet), &planned.targets).await; // requests
         let planned = self.learn(key, observed, planned, &applied); // pure
@@ -130,6 +131,7 @@ impl Context {
         Circumstances {
             now: (self.clock)(),
             ca_bundle_found: ca_bundle_found(&self.applier.writer.client, fleet).await,
+            nonce: format!("{:08x}", crate::backoff::draw()),
             settings: self.settings.clone(),
         }
     }

@@ -11,6 +11,8 @@ use crate::{
 
 /// Between the place and the lock of an agreement. Neither holds a space before `locked`.
 const LOCKED_BY: &str = " locked by ";
+/// Before the login of a lock that the fleet brings along: proxies with different ones never run together.
+const WITH_LOGIN: &str = " with ";
 
 /// What a second proxy does to what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,13 @@ pub const fn may_overlap(fleet: &ValidFleet) -> bool {
 /// `None` where each has its own. Two revisions with different texts never overlap.
 pub fn agreement(fleet: &ValidFleet) -> Option<String> {
     let place = ownership::place(&fleet.storage, &fleet.namespace, &fleet.name)?;
-    Some(format!("{place}{LOCKED_BY}{}", fleet.lock.identity()))
+    let login = fleet.managed_redis.as_ref().map_or_else(String::new, |redis| format!("{WITH_LOGIN}{}", redis.login));
+    Some(format!("{place}{LOCKED_BY}{}{login}", fleet.lock.identity()))
+}
+
+/// The login that an agreement speaks of, if the fleet brings its lock along.
+pub fn login_of(agreement: &str) -> Option<&str> {
+    Some(agreement.rsplit_once(WITH_LOGIN)?.1)
 }
 
 /// The place that an agreement speaks of.

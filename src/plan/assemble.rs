@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::{
-    Child, Children, Detail, Observed, Prune, StoredRevision,
+    Child, Children, Detail, Observed, Prune, StoredRevision, login,
     object::{
         Fingerprint, Kind, Object, Precondition, config_map, controller_revision, deployment,
-        horizontal_pod_autoscaler, network_policy, persistent_volume_claim, pod_disruption_budget, service,
+        horizontal_pod_autoscaler, lock, network_policy, persistent_volume_claim, pod_disruption_budget, service,
         service_account,
     },
     overlap,
-    revision::Revision,
+    revision::{self, Revision},
     rollout::Decision,
     validate::ValidFleet,
     volume,
@@ -30,9 +30,7 @@ pub fn kept_revisions(
     let mut kept = BTreeMap::new();
     let mut spare: Vec<_> = Vec::new();
     for (name, revision) in stored {
-        let has_pods = observed.pods.iter().any(|pod| pod.revision == *name)
-            || deployment_of(&observed.children, name).is_some_and(|view| view.replicas > 0 || view.current > 0);
-        if *name == decision.serve || decision.scale.contains_key(name) || has_pods {
+        if *name == decision.serve || decision.scale.contains_key(name) || in_use(observed, name) {
             kept.insert(name.clone(), revision.clone());
         } else {
             spare.push((revision.number, name.clone(), revision.clone()));
@@ -67,8 +65,9 @@ pub fn objects(
     }
     objects.extend(service_account::build(fleet));
     objects.push(network_policy::build(fleet));
-    let held = volume::claim(children, &fleet.name).and_then(|claim| claim.asked);
-    objects.extend(persistent_volume_claim::build(fleet, held));
+    let size = |name: &str, wanted| volume::size_to_ask(children, name, wanted);
+    objects.extend(persistent_volume_claim::build(fleet, size));
+    objects.extend(lock::build(fleet, size));
     let moved = service::build(fleet, &decision.serve, decision.moved_at);
     objects.push(moved.only_if(service_fence(children, fleet, decision)));
     objects.push(pod_disruption_budget::build(fleet));
@@ -146,6 +145,9 @@ fn unchanged(child: &Child) -> Precondition {
 /// to a revision that shall have pods: where its text is lost, what is there is all that is left of it.
 pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decision: &Decision) -> Vec<Prune> {
     let desired: BTreeSet<_> = objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
+    // Old proxies that lock with it still run: nothing of it goes before them.
+    let stored = revision::stored(&observed.children);
+    let lock_needed = login::still_needed(&stored, |name| in_use(observed, name));
     let mut prune: Vec<_> = observed
         .children
         .iter()
@@ -154,6 +156,7 @@ pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decisi
                 && !child.deleting
                 && child.owner_uid.as_deref() == Some(fleet.uid.as_str())
                 && !desired.contains(&(*kind, name.as_str()))
+                && !(lock_needed && is_lock(fleet, name))
                 && !(of_one_revision(*kind) && decision.scale.get(name).is_some_and(|pods| *pods > 0))
         })
         .map(as_observed)
@@ -163,13 +166,14 @@ pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decisi
 }
 
 /// Volumes that are not in the plan any more and still belong to the fleet: whoever once said that a volume goes with the
-/// fleet did not say so of one that is not used any more.
+/// fleet did not say so of one that is not used any more. That of the lock goes with it in any case.
 pub fn let_go(observed: &Observed, fleet: &ValidFleet) -> Vec<Prune> {
     if fleet.storage.has_own_volume() {
         return Vec::new();
     }
-    let owned = observed.children.iter().filter(|((kind, _), child)| {
+    let owned = observed.children.iter().filter(|((kind, name), child)| {
         *kind == Kind::PersistentVolumeClaim
+            && !is_lock(fleet, name)
             && !child.deleting
             && child.owner_uid.as_deref() == Some(fleet.uid.as_str())
     });
@@ -178,6 +182,16 @@ pub fn let_go(observed: &Observed, fleet: &ValidFleet) -> Vec<Prune> {
 
 fn as_observed(((kind, name), child): (&(Kind, String), &Child)) -> Prune {
     Prune { kind: *kind, name: name.clone(), uid: child.uid.clone(), resource_version: child.resource_version.clone() }
+}
+
+fn is_lock(fleet: &ValidFleet, name: &str) -> bool {
+    name == fleet.name.lock()
+}
+
+/// Whether a revision has pods or asks for them.
+pub fn in_use(observed: &Observed, name: &str) -> bool {
+    deployment_of(&observed.children, name).is_some_and(|view| view.replicas > 0 || view.current > 0)
+        || observed.pods.iter().any(|pod| pod.revision == name)
 }
 
 /// Kinds of which each revision has one of its own, under its name.

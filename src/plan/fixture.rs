@@ -30,6 +30,7 @@ pub fn settings() -> Settings {
     Settings {
         engine_image_repository: "registry.example.com/athens".to_owned(),
         goproxy_image_repository: "registry.example.com/goproxy".to_owned(),
+        redis_image: "registry.example.com/redis:7.2.11".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
 }
@@ -65,6 +66,7 @@ pub fn smallest() -> ValidFleet {
         autoscaling: None,
         storage: ValidStorage::Disk { volume: own_volume(), access_mode: AccessMode::ReadWriteOnce },
         lock: ValidLock::InProcess,
+        managed_redis: None,
         upstream: ValidUpstream {
             proxies: Vec::new(),
             direct: true,

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Detail, Observed, Obstacle, Pod,
+    Detail, Observed, Obstacle, Pod, login,
     object::Kind,
     steady::{last_words, placement, steady},
     validate::ValidFleet,
@@ -19,6 +19,7 @@ pub fn trouble(observed: &Observed, fleet: Option<&ValidFleet>, revision: &str) 
     refused_pods(observed, revision)
         .or_else(|| missing_ca_bundle(observed, fleet))
         .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| container_trouble(pod, fleet))))
+        .map(|found| without_its_lock(observed, fleet, found))
         .or_else(|| most_telling(pods(observed, revision).filter_map(|pod| placement_trouble(observed, fleet, pod))))
         .or_else(|| lost_volume(observed, fleet))
 }
@@ -60,6 +61,14 @@ fn missing_ca_bundle(observed: &Observed, fleet: Option<&ValidFleet>) -> Option<
             format!("spec.upstream.caBundle names key {key} of ConfigMap {name}, which does not exist: create it"),
         )
     })
+}
+
+/// An engine whose lock does not answer ends at its start: what is wrong is the lock.
+fn without_its_lock(observed: &Observed, fleet: Option<&ValidFleet>, found: Obstacle) -> Obstacle {
+    let lock = fleet
+        .filter(|_| matches!(found.reason, Reason::CrashLoop | Reason::ConfigRefused))
+        .and_then(|fleet| login::trouble(observed, fleet));
+    lock.unwrap_or(found)
 }
 
 fn container_trouble(pod: &Pod, fleet: Option<&ValidFleet>) -> Option<Obstacle> {
@@ -223,6 +232,8 @@ mod tests {
             children: Children::new(),
             pods,
             ca_bundle_found: None,
+            login_found: None,
+            nonce: "0a1b2c3d".to_owned(),
             claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,

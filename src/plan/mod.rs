@@ -5,6 +5,7 @@ mod assemble;
 #[cfg(test)]
 pub mod fixture;
 pub mod health;
+pub mod login;
 #[cfg(test)]
 mod model;
 pub mod object;
@@ -27,12 +28,13 @@ use crate::{
     engine::version::Version,
 };
 use assemble::deployment_of;
+use login::{LockView, Login};
 use object::{Fingerprint, Kind, Object};
 use ownership::Claim;
 use report::{Report, Verdict, report};
 use revision::Revision;
 use rollout::{Decision, World};
-use validate::{Settings, validate};
+use validate::{Settings, ValidFleet, validate};
 
 /// Name of the only region of a fleet that names none.
 pub const DEFAULT_REGION: &str = "default";
@@ -47,13 +49,10 @@ pub fn plan(observed: &Observed) -> Plan {
     if fleet.spec.suspend {
         return hands_off(observed, &stored, Verdict::Suspended);
     }
-    let valid = match validate(fleet, &observed.settings, pinned_version(observed, &stored)) {
+    let valid = match buildable(observed, &stored) {
         Ok(valid) => valid,
-        Err(refusals) => return hands_off(observed, &stored, Verdict::Refused(refusals)),
+        Err(verdict) => return hands_off(observed, &stored, verdict),
     };
-    if let Some(refusal) = ownership::refused(observed, &valid, &stored) {
-        return hands_off(observed, &stored, Verdict::StorageTaken(refusal));
-    }
     let wanted = revision::wanted(&fleet.spec, &valid, &stored);
     let (served, moved_at) = served_by(&observed.children, &valid.name.to_string());
     // A Service that is lost, or leads nowhere, comes back to what can serve, not to what is only wanted. A revision
@@ -82,13 +81,24 @@ pub fn plan(observed: &Observed) -> Plan {
     let kept = assemble::kept_revisions(observed, &valid, rendered, &decision, &stored);
     let objects = assemble::objects(observed, &valid, &kept, &decision);
     let prune = assemble::prune(observed, &valid, &objects, &decision);
-    let let_go = assemble::let_go(observed, &valid);
+    let (login, let_go) = (login::due(observed, &valid), assemble::let_go(observed, &valid));
     let transition = transition(observed, stable, &wanted, &decision);
     let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
     let again_at = decision.again_at.into_iter().chain(health::overdue_at(observed)).min();
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
-    let targets = vec![TargetPlan { target, objects, let_go, prune }];
+    let targets = vec![TargetPlan { target, login, objects, let_go, prune }];
     Plan { targets, transition, report, contract_change, again_at }
+}
+
+/// The fleet as it can be built, or why it cannot.
+fn buildable(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>) -> Result<ValidFleet, Verdict> {
+    let mut valid =
+        validate(&observed.fleet, &observed.settings, pinned_version(observed, stored)).map_err(Verdict::Refused)?;
+    login::name(&mut valid, observed, stored);
+    match ownership::refused(observed, &valid, stored) {
+        Some(refusal) => Err(Verdict::StorageTaken(refusal)),
+        None => Ok(valid),
+    }
 }
 
 /// The version that a fleet without one in its spec keeps: that of its newest revision. Where the record of the one that serves
@@ -158,7 +168,12 @@ fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
         .iter()
         .filter_map(|((_, name), child)| match &child.detail {
             Detail::Deployment(view) => Some((name.as_str(), view)),
-            Detail::None | Detail::Revision(_) | Detail::Service { .. } | Detail::Text { .. } | Detail::Claim(_) => None,
+            Detail::None
+            | Detail::Revision(_)
+            | Detail::Service { .. }
+            | Detail::Text { .. }
+            | Detail::Claim(_)
+            | Detail::Lock(_) => None,
         })
         .collect()
 }
@@ -193,6 +208,10 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// Whether the ConfigMap key that `upstream.caBundle` names exists. `None`: not asked, because nothing is wrong or nothing is named.
     pub ca_bundle_found: Option<bool>,
+    /// Whether the login of the lock that the fleet brings along exists. `None`: not asked, because nothing is wrong.
+    pub login_found: Option<bool>,
+    /// A text that no other snapshot has, for the name of a login that has to be made.
+    pub nonce: String,
     /// What other fleets say or do about the place where this one wants to store.
     pub claims: Vec<Claim>,
     /// Objects that could not be written last time, and why.
@@ -246,6 +265,8 @@ pub enum Detail {
     },
     /// A volume's claim.
     Claim(Box<ClaimView>),
+    /// The Redis that the fleet brings along.
+    Lock(LockView),
 }
 
 /// What is kept of a volume's claim.
@@ -360,6 +381,8 @@ pub struct Target {
 pub struct TargetPlan {
     /// Where they go.
     pub target: Target,
+    /// The login that has to be there before what uses it.
+    pub login: Option<Login>,
     /// All that shall exist, in apply order.
     pub objects: Vec<Object>,
     /// Volumes that the fleet does not use any more and that would go with it: they stay, and lose their owner.
@@ -444,6 +467,8 @@ mod tests {
             children,
             pods: Vec::new(),
             ca_bundle_found: None,
+            login_found: None,
+            nonce: "0a1b2c3d".to_owned(),
             claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,

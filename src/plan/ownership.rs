@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    Observed, StoredRevision, deployments, served_by,
+    Observed, StoredRevision,
+    assemble::in_use,
+    served_by,
     validate::{FleetName, Refusal, ValidFleet, ValidStorage, Volume, storage_of},
 };
 use crate::{api::go_proxy::GoProxy, engine::coordination};
@@ -135,12 +137,10 @@ pub fn refused(
 
 /// Whether a revision of the fleet is what clients are led to there, or has pods or asks for them.
 fn uses(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>, place: &str) -> bool {
-    let deployments = deployments(&observed.children);
     let (served, _) = served_by(&observed.children, observed.fleet.metadata.name.as_deref().unwrap_or_default());
     stored.iter().any(|(name, revision)| {
         let there = revision.agreement.as_deref().and_then(coordination::place_of) == Some(place);
-        let asked = deployments.get(name.as_str()).is_some_and(|view| view.replicas > 0 || view.current > 0);
-        there && (asked || served == Some(name) || observed.pods.iter().any(|pod| pod.revision == *name))
+        there && (served == Some(name) || in_use(observed, name))
     })
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     DeploymentView, Observed, Obstacle, StoredRevision,
     assemble::deployment_of,
-    health,
+    health, login,
     rollout::{Decision, Overlap},
     served_by,
     validate::{Refusal, ValidFleet},
@@ -32,6 +32,8 @@ pub struct Report {
     pub replicas: i32,
     /// Ready ones.
     pub ready: i32,
+    /// Why the lock that the fleet brings along does not work.
+    pub lock: Option<Obstacle>,
     /// How the size of the volume comes along.
     pub volume: Option<Sizing>,
     /// A volume with modules of a storage that the spec does not name any more.
@@ -70,10 +72,7 @@ pub fn report(
         let rollout = decision.and_then(|decision| decision.rollout.as_ref())?;
         (rollout.waiting_for.reason == WaitingReason::OldPodsGone).then(|| health::overdue(observed)).flatten()
     });
-    let (sizing, unused_volume) = match &verdict {
-        Verdict::Planned(valid) => (volume::sizing(observed, valid), volume::unused(&observed.children, valid)),
-        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => (None, None),
-    };
+    let beside = Beside::of(observed, &verdict);
     let state = if serving.ready > 0 {
         RegionState::Healthy
     } else if observed.fleet.spec.replicas == 0 {
@@ -92,9 +91,31 @@ pub fn report(
         stable: stable.map(str::to_owned),
         replicas: serving.current,
         ready: serving.ready,
-        volume: sizing,
-        unused_volume,
+        lock: beside.lock,
+        volume: beside.volume,
+        unused_volume: beside.unused_volume,
         trouble,
+    }
+}
+
+/// How what is not a proxy does.
+#[derive(Default)]
+struct Beside {
+    lock: Option<Obstacle>,
+    volume: Option<Sizing>,
+    unused_volume: Option<String>,
+}
+
+impl Beside {
+    fn of(observed: &Observed, verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Planned(valid) => Self {
+                lock: login::trouble(observed, valid),
+                volume: volume::sizing(observed, valid),
+                unused_volume: volume::unused(&observed.children, valid),
+            },
+            Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => Self::default(),
+        }
     }
 }
 

@@ -59,7 +59,9 @@ pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
         "storage": storage_inputs(spec.storage.as_ref()),
     });
     if let (Some(lock), Value::Object(members)) = (&spec.lock, &mut inputs) {
-        members.insert("lock".to_owned(), json!(lock));
+        // Of a lock that the fleet brings along, the proxies know the login alone.
+        let lock = fleet.managed_redis.as_ref().map_or_else(|| json!(lock), |redis| json!({ "login": redis.login }));
+        members.insert("lock".to_owned(), lock);
     }
     canonicalise(&mut inputs);
     if let Value::Object(members) = &mut inputs {

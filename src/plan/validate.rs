@@ -21,7 +21,7 @@ pub use resolve::{
     storage_and_lock,
 };
 pub use rules::{is_about, one_pod};
-pub use storage::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
+pub use storage::{AzureIdentity, ManagedRedis, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
 
 use crate::api::{
     go_proxy::{EnginePod, GoProxy, GoProxySpec, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
@@ -37,6 +37,8 @@ pub struct Settings {
     pub engine_image_repository: String,
     /// Repository of goproxy's image, without tag.
     pub goproxy_image_repository: String,
+    /// Image of the Redis that fleets bring along.
+    pub redis_image: String,
     /// DNS suffix of Services.
     pub cluster_domain: String,
 }
@@ -55,6 +57,13 @@ impl FleetName {
 impl fmt::Display for FleetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl FleetName {
+    /// That of an object, well-formed or not.
+    pub fn of(fleet: &GoProxy) -> Self {
+        Self(fleet.metadata.name.clone().unwrap_or_default())
     }
 }
 
@@ -105,8 +114,7 @@ pub fn validate(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -
 /// The storage that a fleet names, without anything else of it being judged. `None` where it names two.
 pub fn storage_of(fleet: &GoProxy) -> Option<(FleetName, ValidStorage)> {
     let clear = fleet.spec.storage.as_ref().is_none_or(|storage| storage.places() <= 1);
-    let name = FleetName(fleet.metadata.name.clone()?);
-    clear.then(|| (name, resolve::storage_and_lock(&fleet.spec).0))
+    clear.then(|| (FleetName::of(fleet), resolve::storage_and_lock(&fleet.spec).0))
 }
 
 /// Checks what a change may not do: the rules that compare a spec with the one before.
@@ -143,6 +151,8 @@ pub struct ValidFleet {
     pub storage: ValidStorage,
     /// What keeps two proxies from storing one module at the same time.
     pub lock: ValidLock,
+    /// The Redis that the fleet brings along; `lock` then names it.
+    pub managed_redis: Option<ManagedRedis>,
     /// Where modules come from.
     pub upstream: ValidUpstream,
     /// Patterns of private modules, in the order given.

@@ -4,9 +4,9 @@ use super::{
     Children, ClaimView, Detail, Growth, Observed, Obstacle,
     object::Kind,
     steady::steady,
-    validate::{FleetName, ValidFleet, ValidStorage, Volume},
+    validate::{ValidFleet, ValidStorage, Volume},
 };
-use crate::api::condition::Reason;
+use crate::api::{condition::Reason, quantity::Quantity};
 
 /// Why a volume does not have the size that the spec asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,18 +17,28 @@ pub struct Sizing {
     pub message: String,
 }
 
-/// What is known of the fleet's claim.
-pub fn claim<'a>(children: &'a Children, name: &FleetName) -> Option<&'a ClaimView> {
-    match &children.get(&(Kind::PersistentVolumeClaim, name.data()))?.detail {
+/// What is known of a claim of the fleet.
+pub fn claim<'a>(children: &'a Children, name: &str) -> Option<&'a ClaimView> {
+    match &children.get(&(Kind::PersistentVolumeClaim, name.to_owned()))?.detail {
         Detail::Claim(view) => Some(view),
-        Detail::None | Detail::Revision(_) | Detail::Deployment(_) | Detail::Service { .. } => None,
+        Detail::None
+        | Detail::Revision(_)
+        | Detail::Deployment(_)
+        | Detail::Service { .. }
+        | Detail::Text { .. }
+        | Detail::Lock(_) => None,
     }
+}
+
+/// What to ask for where this is wanted: never less than is asked for already, because volumes cannot shrink.
+pub fn size_to_ask(children: &Children, name: &str, wanted: Quantity) -> Quantity {
+    claim(children, name).and_then(|claim| claim.asked).map_or(wanted, |held| held.max(wanted))
 }
 
 /// Why a bound volume is not as the spec says. `None` when it is.
 pub fn sizing(observed: &Observed, fleet: &ValidFleet) -> Option<Sizing> {
     let ValidStorage::Disk { volume: Volume::Own { size, .. }, .. } = fleet.storage else { return None };
-    let claim = claim(&observed.children, &fleet.name)?;
+    let claim = claim(&observed.children, &fleet.name.data())?;
     if claim.phase.as_deref() != Some("Bound") {
         return None;
     }
@@ -85,7 +95,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::quantity::Quantity;
     use crate::plan::{Child, Plan, fixture, object::Fingerprint, plan};
 
     fn planned(size: &str, view: ClaimView, obstacles: Vec<Obstacle>) -> Plan {
@@ -112,6 +121,8 @@ mod tests {
             children: [((Kind::PersistentVolumeClaim, "corp-data".to_owned()), volume)].into(),
             pods: Vec::new(),
             ca_bundle_found: None,
+            login_found: None,
+            nonce: "0a1b2c3d".to_owned(),
             claims: Vec::new(),
             obstacles,
             contract_slot: true,
@@ -159,11 +170,13 @@ mod tests {
 
     #[test]
     fn a_volume_that_is_used_no_more_is_kept_and_named() {
-        let elsewhere = planned_on(&json!({ "memory": {} }), bound(20, 20, None), Vec::new());
-        assert_eq!(elsewhere.report.unused_volume.as_deref(), Some("corp-data"));
-        let target = &elsewhere.targets[0];
-        assert!(target.prune.iter().all(|one| one.kind != Kind::PersistentVolumeClaim));
-        assert!(target.objects.iter().all(|one| one.kind != Kind::PersistentVolumeClaim));
+        for storage in [json!({ "memory": {} }), json!({ "disk": { "existingClaim": "athens" } })] {
+            let elsewhere = planned_on(&storage, bound(20, 20, None), Vec::new());
+            assert_eq!(elsewhere.report.unused_volume.as_deref(), Some("corp-data"), "{storage}");
+            let target = &elsewhere.targets[0];
+            assert!(target.prune.iter().all(|one| one.kind != Kind::PersistentVolumeClaim));
+            assert!(target.objects.iter().all(|one| one.kind != Kind::PersistentVolumeClaim));
+        }
         assert_eq!(planned("20Gi", bound(20, 20, None), Vec::new()).report.unused_volume, None);
     }
 

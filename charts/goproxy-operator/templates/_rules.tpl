@@ -1,6 +1,6 @@
 {{/*
 What the operator may do where it serves fleets: in every namespace (ClusterRole) or in each listed one (Role).
-No wildcards, no Secrets, nothing that hands out rights. Deleting is needed for pruning and for undoing a revision;
+No wildcards, no reading of Secrets, nothing that hands out rights. Deleting is needed for pruning and for undoing a revision;
 `update` and `deletecollection` are not, because everything is written by server-side apply and deleted by name and UID.
 */}}
 {{- define "goproxy-operator.fleetRules" -}}
@@ -15,11 +15,15 @@ No wildcards, no Secrets, nothing that hands out rights. Deleting is needed for 
   resources: [goproxies/finalizers]
   verbs: [update]
 - apiGroups: [apps]
-  resources: [controllerrevisions, deployments]
+  resources: [controllerrevisions, deployments, statefulsets]
   verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
   verbs: [create, delete, get, list, patch, watch]
+# The login of a Redis that a fleet brings along is made once. Never `patch`: its answer would show what any Secret holds.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
 # Volumes are never deleted by the operator: one that may go with its fleet gets an owner.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

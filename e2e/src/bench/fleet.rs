@@ -82,6 +82,7 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
     let settings = Settings {
         engine_image_repository: engine_repository(&image::reference(Image::Athens)).to_owned(),
         goproxy_image_repository: engine_repository(&image::reference(Image::Goproxy)).to_owned(),
+        redis_image: "r/redis:7.2.11".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     };
     Observed {
@@ -90,6 +91,8 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
         children: plan::Children::new(),
         pods: Vec::new(),
         ca_bundle_found: None,
+        login_found: None,
+        nonce: "0a1b2c3d".to_owned(),
         claims: Vec::new(),
         obstacles: Vec::new(),
         contract_slot: true,
@@ -101,7 +104,11 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
 const fn step(kind: Kind) -> u8 {
     match kind {
         Kind::ControllerRevision => 0,
-        Kind::ServiceAccount | Kind::NetworkPolicy | Kind::ConfigMap | Kind::PersistentVolumeClaim => 1,
+        Kind::ServiceAccount
+        | Kind::NetworkPolicy
+        | Kind::ConfigMap
+        | Kind::PersistentVolumeClaim
+        | Kind::StatefulSet => 1,
         Kind::Deployment => 2,
         Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => 3,
     }

@@ -20,7 +20,7 @@ const fn resource(group: &'static str, version: &'static str, plural: &'static s
 }
 
 /// Every kind, all namespaced.
-pub static RESOURCES: [Resource; 14] = [
+pub static RESOURCES: [Resource; 15] = [
     resource("goproxy.rs", "v1alpha1", "goproxies", "GoProxy"),
     resource("", "v1", "pods", "Pod"),
     resource("", "v1", "services", "Service"),
@@ -29,6 +29,7 @@ pub static RESOURCES: [Resource; 14] = [
     resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
     resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     resource("apps", "v1", "deployments", "Deployment"),
+    resource("apps", "v1", "statefulsets", "StatefulSet"),
     resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
     resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
     resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
@@ -66,6 +67,7 @@ impl Resource {
                 | "Service"
                 | "PersistentVolumeClaim"
                 | "Deployment"
+                | "StatefulSet"
                 | "PodDisruptionBudget"
                 | "HorizontalPodAutoscaler"
         )

@@ -126,7 +126,8 @@ fn serving_stopped(state: &State, change: &Change) -> Option<String> {
     let mut deployments = state.list(change.key.resource, Some(namespace));
     let volume = deployments.any(|(_, other)| other.pointer("/spec/template").and_then(claim).is_some());
     let kept_in = bucket(state, namespace, before);
-    let mut siblings = state.list(change.key.resource, Some(namespace)).filter(|(_, other)| label(other, FLEET) == Some(fleet));
+    let mut siblings =
+        state.list(change.key.resource, Some(namespace)).filter(|(_, other)| label(other, FLEET) == Some(fleet));
     let moves = siblings.any(|(_, other)| bucket(state, namespace, other) != kept_in);
     let spec = state.get(&Key::new("goproxies", namespace, fleet))?;
     let service = state.get(&Key::new("services", namespace, fleet))?;

@@ -34,6 +34,7 @@ fn settings() -> Settings {
     Settings {
         engine_image_repository: "registry.example/athens".to_owned(),
         goproxy_image_repository: "registry.example/goproxy".to_owned(),
+        redis_image: "registry.example/redis:7.2.11".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
 }
@@ -69,6 +70,8 @@ impl World {
             children: self.known.clone(),
             pods: self.known_pods.clone(),
             ca_bundle_found: None,
+            login_found: None,
+            nonce: "0a1b2c3d".to_owned(),
             claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,

@@ -4,10 +4,11 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{LocalReference, Tls};
-use crate::api::rule;
+use crate::api::{quantity::Quantity, rule};
 
 /// Why none or two locks are refused.
-pub const ONE_LOCK: &str = "one lock counts: set exactly one of inProcess, native, redis and etcd, or leave lock out";
+pub const ONE_LOCK: &str =
+    "one lock counts: set exactly one of inProcess, native, redis, managedRedis and etcd, or leave lock out";
 
 /// Why a lock where there is nothing to lock is refused.
 pub const NEEDLESS_LOCK: &str = "memory and disk storage of one proxy need no lock, and a lost one would stop every fetch: remove lock, or choose storage that proxies can share";
@@ -40,7 +41,7 @@ pub const USER_WITHOUT_PASSWORD: &str =
 /// same one; on a ReadWriteMany disk two proxies may write one file.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
-    validation = Rule::new("[has(self.inProcess), has(self.native), has(self.redis), has(self.etcd)].filter(x, x).size() == 1")
+    validation = Rule::new("[has(self.inProcess), has(self.native), has(self.redis), has(self.managedRedis), has(self.etcd)].filter(x, x).size() == 1")
         .message(ONE_LOCK)
 )]
 #[serde(rename_all = "camelCase")]
@@ -67,6 +68,13 @@ pub struct Lock {
     #[schemars(with = "RedisLock")]
     pub redis: Option<RedisLock>,
 
+    /// A Redis of the fleet's own, NAME-lock: one pod with a login that nobody is shown, and rules that let in the fleet's proxies
+    /// alone. It is asked in clear. Needs no other service. While it is away, as for a moment when its pod moves, what is stored is served and what is not
+    /// fails. Default: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ManagedRedisLock")]
+    pub managed_redis: Option<ManagedRedisLock>,
+
     /// An etcd cluster. Its locks end within a minute of the proxy that holds them; it is asked in clear and without a login,
     /// so keep it where only proxies reach it. While it is away, proxies serve what is stored, those that start too, and what is
     /// not waits or fails. Fleets that share it wait for each other's fetches of the same version. Default: absent.
@@ -78,7 +86,13 @@ pub struct Lock {
 impl Lock {
     /// How many locks are named.
     pub fn kinds(&self) -> usize {
-        let named = [self.in_process.is_some(), self.native.is_some(), self.redis.is_some(), self.etcd.is_some()];
+        let named = [
+            self.in_process.is_some(),
+            self.native.is_some(),
+            self.redis.is_some(),
+            self.managed_redis.is_some(),
+            self.etcd.is_some(),
+        ];
         named.into_iter().filter(|named| *named).count()
     }
 }
@@ -140,6 +154,36 @@ pub struct RedisLock {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LocalReference")]
     pub credentials_secret_ref: Option<LocalReference>,
+}
+
+/// A Redis of the fleet's own. Its image is the installation's.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagedRedisLock {
+    /// Keeps locks on a volume, NAME-lock, so that a Redis that starts anew still knows who holds them. It goes with the fleet, and
+    /// stays when this field is taken away. Default: absent, locks are lost with the pod; two proxies may then store one module at
+    /// the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LockPersistence")]
+    pub persistence: Option<LockPersistence>,
+}
+
+/// The volume of the locks.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LockPersistence {
+    /// Size of the volume. Unit: bytes, as a Kubernetes quantity. Default: 1Gi, far more than locks need. It can grow where the
+    /// StorageClass allows it; a volume that is larger already stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quantity")]
+    #[x_kube(validation = rule::VOLUME_SIZE.rule())]
+    pub size: Option<Quantity>,
+
+    /// StorageClass of the volume. Default: the cluster's default class. It cannot change later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    #[x_kube(validation = rule::OBJECT_NAME.rule())]
+    pub storage_class_name: Option<String>,
 }
 
 /// Sentinels.

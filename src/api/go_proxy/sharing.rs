@@ -56,7 +56,11 @@ pub fn native_lock_rule() -> Rule {
 
 /// Refuses a fetch that lasts longer than a lock service can be held.
 pub fn fetch_beyond_lock_rule() -> Rule {
-    fetch_rule(FETCH_BEYOND_LOCK, "15m", "has(self.lock) && (has(self.lock.redis) || has(self.lock.etcd))")
+    fetch_rule(
+        FETCH_BEYOND_LOCK,
+        "15m",
+        "has(self.lock) && (has(self.lock.redis) || has(self.lock.managedRedis) || has(self.lock.etcd))",
+    )
 }
 
 /// Refuses a fetch that lasts longer than Azure's lease can be held.

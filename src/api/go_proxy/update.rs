@@ -10,6 +10,9 @@ pub const SHRINK: &str = "'%s' is less than the volume has: volumes cannot shrin
 /// Why another class is refused.
 pub const CLASS: &str = "it cannot change, because the volume with its modules exists already: go back to the old value, or make a fleet of another name";
 
+/// Why another class for the volume of the locks is refused.
+pub const LOCK_CLASS: &str = "it cannot change, because the volume of the locks exists already: go back to the old value, or make a fleet of another name";
+
 /// Why another balancer is refused.
 pub const BALANCER: &str = "it cannot change while the Service has a load balancer: set type to ClusterIP first, then to LoadBalancer with the new class";
 
@@ -52,6 +55,22 @@ pub(super) fn class_rule() -> Rule {
 /// A volume keeps its access mode.
 pub(super) fn access_mode_rule() -> Rule {
     unchanged("accessMode", "ReadWriteOnce")
+}
+
+/// The volume of the locks keeps its class.
+pub(super) fn lock_class_rule() -> Rule {
+    let volume = |object: &str| format!("{object}.lock.managedRedis.persistence");
+    let kept = |object: &str| {
+        let [lock, redis] = ["lock", "lock.managedRedis"].map(|field| format!("has({object}.{field})"));
+        format!("{lock} && {redis} && has({})", volume(object))
+    };
+    let class = |object: &str| {
+        let class = format!("{}.storageClassName", volume(object));
+        format!("(has({class}) ? {class} : '')")
+    };
+    Rule::new(format!("!({} && {}) || {} == {}", kept("self"), kept("oldSelf"), class("self"), class("oldSelf")))
+        .message(LOCK_CLASS)
+        .field_path(".lock.managedRedis.persistence.storageClassName")
 }
 
 /// A load balancer keeps its class.

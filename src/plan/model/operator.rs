@@ -125,6 +125,8 @@ impl Operator {
             children: children.clone(),
             pods: (0..2).filter(|rev| snapshot.pods[*rev]).map(pod).collect(),
             ca_bundle_found: None,
+            login_found: None,
+            nonce: "0a1b2c3d".to_owned(),
             claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
@@ -159,6 +161,7 @@ impl Operator {
             | Kind::NetworkPolicy
             | Kind::ConfigMap
             | Kind::PersistentVolumeClaim
+            | Kind::StatefulSet
             | Kind::PodDisruptionBudget
             | Kind::HorizontalPodAutoscaler => None,
         }

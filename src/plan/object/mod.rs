@@ -6,6 +6,7 @@ pub mod config_map;
 pub mod controller_revision;
 pub mod deployment;
 pub mod horizontal_pod_autoscaler;
+pub mod lock;
 pub mod network_policy;
 pub mod persistent_volume_claim;
 pub mod pod_disruption_budget;
@@ -47,6 +48,8 @@ pub enum Kind {
     ConfigMap,
     /// The volume.
     PersistentVolumeClaim,
+    /// The Redis that a fleet brings along.
+    StatefulSet,
     /// The pods, one per revision.
     Deployment,
     /// What clients use.
@@ -59,12 +62,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in apply order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ControllerRevision,
         Self::ServiceAccount,
         Self::NetworkPolicy,
         Self::ConfigMap,
         Self::PersistentVolumeClaim,
+        Self::StatefulSet,
         Self::Deployment,
         Self::Service,
         Self::PodDisruptionBudget,
@@ -79,6 +83,7 @@ impl Kind {
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
             Self::ConfigMap => ("", "v1", "configmaps"),
             Self::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
+            Self::StatefulSet => ("apps", "v1", "statefulsets"),
             Self::Deployment => ("apps", "v1", "deployments"),
             Self::Service => ("", "v1", "services"),
             Self::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
@@ -94,6 +99,7 @@ impl Kind {
             Self::NetworkPolicy => "NetworkPolicy",
             Self::ConfigMap => "ConfigMap",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::StatefulSet => "StatefulSet",
             Self::Deployment => "Deployment",
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
@@ -291,6 +297,16 @@ impl FleetName {
     /// The volume.
     pub fn data(&self) -> String {
         format!("{self}-data")
+    }
+
+    /// The Redis that the fleet brings along, its Service, its NetworkPolicy and its volume.
+    pub fn lock(&self) -> String {
+        format!("{self}-lock")
+    }
+
+    /// A login of it. Another one has another name.
+    pub fn login(&self, nonce: &str) -> String {
+        format!("{self}-lock-{nonce}")
     }
 
     /// A revision, by the digest of its inputs. The digest holds no dash, so two fleets never share a name.

@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// The claim of a fleet with disk storage. It has an owner only when it shall go with the fleet: without one no garbage
-/// collection can reach it, and a fleet of the same name finds it again. It never asks for less than `held`, what it
-/// asks for already: volumes cannot shrink. A claim that somebody else made is no object of ours.
-pub fn build(fleet: &ValidFleet, held: Option<Size>) -> Option<Object> {
+/// collection can reach it, and a fleet of the same name finds it again. `sized` says what to ask for, by the claim's name and
+/// what is wanted. A claim that somebody else made is no object of ours.
+pub fn build(fleet: &ValidFleet, sized: impl Fn(&str, Size) -> Size) -> Option<Object> {
     let ValidStorage::Disk { volume: Volume::Own { size, class, deleted_with_fleet }, access_mode } = &fleet.storage
     else {
         return None;
@@ -31,9 +31,7 @@ pub fn build(fleet: &ValidFleet, held: Option<Size>) -> Option<Object> {
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec![mode.to_owned()]),
             resources: Some(VolumeResourceRequirements {
-                requests: Some(
-                    [("storage".to_owned(), Quantity(held.map_or(*size, |held| held.max(*size)).to_string()))].into(),
-                ),
+                requests: Some([("storage".to_owned(), Quantity(sized(&name, *size).to_string()))].into()),
                 ..VolumeResourceRequirements::default()
             }),
             storage_class_name: class.clone(),

@@ -10,7 +10,7 @@ use super::{
     persistent_volume_claim, pod_disruption_budget, service, service_account,
 };
 use crate::{
-    api::go_proxy::ServiceType,
+    api::{go_proxy::ServiceType, quantity::Quantity},
     plan::{
         StoredRevision,
         fixture::{assert_as_stored, richest, smallest, stored},
@@ -28,6 +28,11 @@ fn instant() -> Timestamp {
     "2026-11-21T10:55:20Z".parse().unwrap()
 }
 
+/// No volume is there yet.
+fn as_wanted(_: &str, wanted: Quantity) -> Quantity {
+    wanted
+}
+
 fn all(fleet: &ValidFleet) -> Vec<Object> {
     let revision = stored(fleet, REVISION);
     let mut objects = vec![
@@ -39,7 +44,7 @@ fn all(fleet: &ValidFleet) -> Vec<Object> {
         pod_disruption_budget::build(fleet),
     ];
     objects.extend(service_account::build(fleet));
-    objects.extend(persistent_volume_claim::build(fleet, None));
+    objects.extend(persistent_volume_claim::build(fleet, as_wanted));
     objects.extend(horizontal_pod_autoscaler::build(fleet));
     objects
 }
@@ -143,13 +148,13 @@ fn configuration_is_immutable() {
 
 #[test]
 fn volume_belongs_to_the_fleet_only_when_it_shall_go_with_it() {
-    let kept = persistent_volume_claim::build(&smallest(), None).unwrap().body;
+    let kept = persistent_volume_claim::build(&smallest(), as_wanted).unwrap().body;
     assert!(kept["metadata"]["ownerReferences"].is_null());
     assert_eq!(
         kept["spec"],
         json!({ "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "20Gi" } } })
     );
-    let going = persistent_volume_claim::build(&richest(), None).unwrap().body;
+    let going = persistent_volume_claim::build(&richest(), as_wanted).unwrap().body;
     assert_eq!(going["metadata"]["ownerReferences"][0]["kind"], "GoProxy");
     assert_eq!(
         going["spec"],
@@ -159,7 +164,7 @@ fn volume_belongs_to_the_fleet_only_when_it_shall_go_with_it() {
             "storageClassName": "fast",
         })
     );
-    assert_eq!(persistent_volume_claim::build(&in_memory(), None), None);
+    assert_eq!(persistent_volume_claim::build(&in_memory(), as_wanted), None);
 }
 
 #[test]

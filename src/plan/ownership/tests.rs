@@ -89,6 +89,8 @@ fn beside(claim: Claim, children: Children) -> Plan {
         children,
         pods: Vec::new(),
         ca_bundle_found: None,
+        login_found: None,
+        nonce: "0a1b2c3d".to_owned(),
         claims: vec![claim],
         obstacles: Vec::new(),
         contract_slot: true,

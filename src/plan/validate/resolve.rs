@@ -80,7 +80,7 @@ impl Defaults {
 pub fn storage_and_lock(spec: &GoProxySpec) -> (ValidStorage, ValidLock) {
     let nobody_asks = &mut Defaults::default();
     let storage = storage::storage(spec.storage.clone(), false, nobody_asks);
-    let lock = storage::lock(spec.lock.clone(), &storage, nobody_asks);
+    let lock = storage::lock(spec.lock.clone(), &storage, ("", ""), nobody_asks);
     (storage, lock)
 }
 
@@ -96,7 +96,9 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let autoscaling = spec.autoscaling.clone().map(|autoscaling| self::autoscaling(autoscaling, defaults));
     let confirmation = metadata.annotations.as_ref().and_then(|all| all.get(CONFIRM_DELETE_ANNOTATION));
     let storage = storage::storage(spec.storage.clone(), confirmation == Some(&name), defaults);
-    let lock = storage::lock(spec.lock.clone(), &storage, defaults);
+    let managed_redis = storage::managed_redis(spec.lock.as_ref(), settings, defaults);
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let lock = storage::lock(spec.lock.clone(), &storage, (&namespace, &name), defaults);
     let upstream = upstream(spec.upstream.clone().unwrap_or_default(), kind, defaults);
     let delay = defaults.or("spec.rollout.scaleDownDelay", rollout.scale_down_delay, SCALE_DOWN_DELAY);
     let egress = spec.upstream.as_ref().and_then(|upstream| upstream.egress_proxy.clone());
@@ -105,7 +107,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let history = defaults.or("spec.rollout.revisionHistoryLimit", rollout.revision_history_limit, REVISION_HISTORY);
     let mut resolved = ValidFleet {
         name: FleetName(name),
-        namespace: metadata.namespace.clone().unwrap_or_default(),
+        namespace,
         uid: metadata.uid.clone().unwrap_or_default(),
         replicas: spec.replicas,
         engine,
@@ -113,6 +115,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         autoscaling,
         storage,
         lock,
+        managed_redis,
         upstream,
         private_modules: private.modules,
         credentials,

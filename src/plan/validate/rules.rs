@@ -135,7 +135,10 @@ fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
 /// A lock that ends before the fetch it guards.
 fn check_fetch_time(spec: &GoProxySpec) -> Option<Refusal> {
     let given = spec.engine.as_ref()?.fetch_timeout?;
-    let service = spec.lock.as_ref().is_some_and(|lock| lock.redis.is_some() || lock.etcd.is_some());
+    let service = spec
+        .lock
+        .as_ref()
+        .is_some_and(|lock| lock.redis.is_some() || lock.managed_redis.is_some() || lock.etcd.is_some());
     let azure = spec.storage.as_ref().is_some_and(|storage| storage.azure_blob.is_some());
     let leased = azure && spec.lock.as_ref().is_none_or(|lock| lock.native.is_some());
     let (message, longest) = if service {

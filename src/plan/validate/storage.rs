@@ -144,6 +144,17 @@ pub enum ValidLock {
     },
 }
 
+/// Redis as part of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagedRedis {
+    /// Name of the Secret with its login. Empty until the plan has named it.
+    pub login: String,
+    /// Its image.
+    pub image: String,
+    /// Size and class of its volume; none where locks may be lost with its pod.
+    pub persistence: Option<(Quantity, Option<String>)>,
+}
+
 /// Redis as a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidRedis {

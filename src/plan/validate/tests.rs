@@ -461,6 +461,7 @@ fn two_proxies_are_let_together_exactly_where_they_damage_nothing() {
         json!({ "inProcess": {} }),
         json!({ "native": {} }),
         json!({ "redis": { "address": "redis:6379" } }),
+        json!({ "managedRedis": {} }),
         json!({ "etcd": { "addresses": ["etcd:2379"] } }),
     ];
     let mut judged = 0;
@@ -476,7 +477,7 @@ fn two_proxies_are_let_together_exactly_where_they_damage_nothing() {
             judged += 1;
         }
     }
-    assert_eq!(judged, 2 * 2 + 5 * 4 + 2 * 5, "every pair that one proxy may have");
+    assert_eq!(judged, 2 * 2 + 5 * 5 + 2 * 6, "every pair that one proxy may have");
 }
 
 #[test]

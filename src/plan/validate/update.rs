@@ -3,8 +3,8 @@
 use super::{Refusal, rules::shown};
 use crate::api::{
     go_proxy::{
-        DiskStorage, GoProxySpec, Service, ServiceType,
-        update::{BALANCER, CLASS, SHRINK},
+        DiskStorage, GoProxySpec, LockPersistence, Service, ServiceType,
+        update::{BALANCER, CLASS, LOCK_CLASS, SHRINK},
     },
     quantity::Quantity,
 };
@@ -14,6 +14,11 @@ pub fn check(old: &GoProxySpec, new: &GoProxySpec) -> Vec<Refusal> {
     let mut found = Vec::new();
     if let (Some(old), Some(new)) = (disk(old), disk(new)) {
         check_disk(&old, &new, &mut found);
+    }
+    if let (Some(old), Some(new)) = (locks(old), locks(new))
+        && old.storage_class_name != new.storage_class_name
+    {
+        found.push(Refusal::new("spec.lock.managedRedis.persistence.storageClassName", LOCK_CLASS));
     }
     if let (Some(old), Some(new)) = (balanced(old), balanced(new))
         && old.load_balancer_class != new.load_balancer_class
@@ -42,6 +47,11 @@ fn disk(spec: &GoProxySpec) -> Option<DiskStorage> {
         None => Some(DiskStorage::default()),
         Some(storage) => storage.disk.clone().filter(|disk| disk.existing_claim.is_none()),
     }
+}
+
+/// The volume of the locks that a spec asks for.
+fn locks(spec: &GoProxySpec) -> Option<&LockPersistence> {
+    spec.lock.as_ref()?.managed_redis.as_ref()?.persistence.as_ref()
 }
 
 fn balanced(spec: &GoProxySpec) -> Option<&Service> {

@@ -7,10 +7,16 @@ use crate::{
         quantity::Quantity,
         status::DefaultSource,
     },
-    plan::validate::{AzureIdentity, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume},
+    plan::{
+        object,
+        validate::{
+            AzureIdentity, FleetName, ManagedRedis, RedisServers, Settings, ValidLock, ValidRedis, ValidStorage, Volume,
+        },
+    },
 };
 
 const VOLUME_SIZE: Quantity = Quantity::gibibytes(20);
+const LOCK_VOLUME_SIZE: Quantity = Quantity::gibibytes(1);
 /// Region of a bucket: most stores other than AWS take it.
 pub const S3_REGION: &str = "us-east-1";
 /// Database in MongoDB, as the engine calls it.
@@ -92,9 +98,33 @@ fn s3(given: S3Storage, defaults: &mut Defaults) -> ValidStorage {
     }
 }
 
-/// The lock named, else the storage's own, else none.
-pub fn lock(given: Option<Lock>, storage: &ValidStorage, defaults: &mut Defaults) -> ValidLock {
+/// The Redis that the fleet brings along, if it does.
+pub fn managed_redis(given: Option<&Lock>, settings: &Settings, defaults: &mut Defaults) -> Option<ManagedRedis> {
+    let given = given?.managed_redis.as_ref()?;
+    let persistence = given.persistence.as_ref().map(|persistence| {
+        let size = defaults.or("spec.lock.managedRedis.persistence.size", persistence.size, LOCK_VOLUME_SIZE);
+        (size, persistence.storage_class_name.clone())
+    });
+    Some(ManagedRedis { login: String::new(), image: settings.redis_image.clone(), persistence })
+}
+
+/// What the engine needs to know of it. The plan names the login.
+fn managed_lock(namespace: &str, fleet: &str) -> ValidLock {
+    let host = FleetName(fleet.to_owned()).lock();
+    ValidLock::Redis(ValidRedis {
+        servers: RedisServers::One(format!("{host}.{namespace}.svc:{}", object::lock::PORT)),
+        tls: false,
+        username: None,
+        secret: None,
+    })
+}
+
+/// The lock named, else the storage's own, else none. `whose` is the fleet's namespace and name.
+pub fn lock(given: Option<Lock>, storage: &ValidStorage, whose: (&str, &str), defaults: &mut Defaults) -> ValidLock {
     let given = given.unwrap_or_default();
+    if given.managed_redis.is_some() {
+        return managed_lock(whose.0, whose.1);
+    }
     if let Some(redis) = given.redis {
         return ValidLock::Redis(self::redis(redis, defaults));
     }
