@@ -102,7 +102,8 @@
 //!   figures out to whoever may use `nodes/proxy`, which opens every pod of the node; a program that is run in each pod to look
 //!   needs `pods/exec` and a process per pod and look; and the engine tells nothing of its disk. So the chart brings rules on the
 //!   figures that Prometheus scrapes from kubelets anyway (`metrics.alerts`). On a full volume what is stored is served, and a miss
-//!   fails.
+//!   fails; but Athens writes in place, so that a file that it began there is answered as it is, empty or cut off, until a file of
+//!   the version that is missing is asked for with room again. What a go command knows a checksum of, it refuses.
 //! * **The login of `lock.managedRedis` is made once, and known by its name alone** (`plan::login`, `apply::login`). The password is drawn
 //!   where the Secret is created, and is in no plan, object of ours or answer that is read. It is a plain create: an apply needs
 //!   `patch`, whose answer shows what any Secret holds. The name has a random part, drawn for each snapshot (`Observed::nonce`) and

@@ -47,6 +47,7 @@ pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &
         format!("image.tag={tag}"),
         format!("engine.imageRepository={}", engine_repository(&athens)),
         format!("engine.goproxyImageRepository={}", engine_repository(&goproxy)),
+        format!("redis.image={}", image::reference(Image::Redis)),
     ];
     sets.extend(values.iter().map(|value| (*value).to_owned()));
     let mut arguments = vec!["upgrade", "--install", RELEASE, "charts/goproxy-operator", "--namespace", NAMESPACE];
@@ -142,6 +143,7 @@ impl HostOperator {
             .args(["--metrics-address", &format!("127.0.0.1:{port}")])
             .args(["--engine-image-repository", engine_repository(&image::reference(Image::Athens))])
             .args(["--goproxy-image-repository", engine_repository(&image::reference(Image::Goproxy))])
+            .args(["--redis-image", &image::reference(Image::Redis)])
             .args(arguments.iter().copied())
             .env("KUBECONFIG", kubeconfig.display().to_string());
         cluster.run(&process).await?;

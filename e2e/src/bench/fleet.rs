@@ -82,7 +82,7 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
     let settings = Settings {
         engine_image_repository: engine_repository(&image::reference(Image::Athens)).to_owned(),
         goproxy_image_repository: engine_repository(&image::reference(Image::Goproxy)).to_owned(),
-        redis_image: "r/redis:7.2.11".to_owned(),
+        redis_image: image::reference(Image::Redis),
         cluster_domain: "cluster.local".to_owned(),
     };
     Observed {

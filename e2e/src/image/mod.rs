@@ -40,11 +40,13 @@ pub enum Image {
     Operator,
     /// The generated module origin, served on port 8080.
     Origin,
+    /// The Redis that a fleet brings along.
+    Redis,
 }
 
 impl Image {
     /// Every image.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Pause,
         Self::Busybox,
         Self::CoreDns,
@@ -55,6 +57,7 @@ impl Image {
         Self::Goproxy,
         Self::Operator,
         Self::Origin,
+        Self::Redis,
     ];
 }
 

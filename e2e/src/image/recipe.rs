@@ -99,6 +99,9 @@ const GOPROXY_GROUP: &str = "root:x:0:\ngoproxy:x:1000:\nnogroup:x:65534:\n";
 /// What a program needs that runs the go command, which runs git and ssh: all three, and an init that reaps them.
 const ENGINE_PACKAGES: &[&str] = &["ca-certificates", "dash", "git", "libc-bin", "openssh-client", "tini", "tzdata"];
 
+const REDIS_PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nredis:x:999:999:redis:/data:/usr/sbin/nologin\n";
+const REDIS_GROUP: &str = "root:x:0:\nredis:x:999:\n";
+
 const OPERATOR_PASSWD: &str = "nonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n";
 const OPERATOR_GROUP: &str = "nonroot:x:65532:\n";
 
@@ -171,6 +174,7 @@ impl Recipe {
             Image::Goproxy => goproxy(),
             Image::Operator => operator(),
             Image::Origin => origin(),
+            Image::Redis => redis(),
         }
     }
 
@@ -280,6 +284,25 @@ fn goproxy() -> Recipe {
     let layers = vec![Layer::Debian(ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
     // As its makers tag it.
     Recipe { name: "goproxy", tag: family.version().trim_start_matches('v'), layers, config }
+}
+
+/// Debian's server where the official image has its own, and the user of that one. There is no entry point: the operator names the
+/// program.
+fn redis() -> Recipe {
+    let files = vec![
+        file("etc/passwd", 0o644, Source::Text(REDIS_PASSWD.to_owned())),
+        file("etc/group", 0o644, Source::Text(REDIS_GROUP.to_owned())),
+        File { path: "data", mode: 0o755, owner: 999, source: Source::Directory },
+        tmp(),
+    ];
+    let config = Config {
+        cmd: &["redis-server"],
+        env: &[("PATH", PATH)],
+        workdir: "/data",
+        port: Some(6379),
+        ..Config::default()
+    };
+    Recipe { name: "redis", tag: "7", layers: vec![Layer::Debian(&["redis-server"]), Layer::Files(files)], config }
 }
 
 fn origin() -> Recipe {

@@ -23,7 +23,7 @@ use crate::{
     service::{bucket, etcd, redis, sentinel},
 };
 
-const FLEET: &str = "corp";
+pub(super) const FLEET: &str = "corp";
 /// Builds that ask for the same module at once.
 const CLIENTS: usize = 50;
 /// A go command waits without an end. Who waits for a lock of Redis asks for it once a second.
@@ -114,17 +114,17 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
 }
 
 /// What a fleet on a bucket needs.
-struct Parts {
+pub(super) struct Parts {
     namespace: &'static str,
     origin: Origin,
-    bucket: bucket::Bucket,
+    pub(super) bucket: bucket::Bucket,
     redis: redis::Redis,
     sentinel: sentinel::Sentinel,
     etcd: etcd::Etcd,
 }
 
 impl Parts {
-    async fn start(stage: &Stage, namespace: &'static str, slow: Option<Module>) -> Result<Self> {
+    pub(super) async fn start(stage: &Stage, namespace: &'static str, slow: Option<Module>) -> Result<Self> {
         let cluster = &stage.cluster;
         let parts = Self {
             namespace,
@@ -156,8 +156,14 @@ impl Parts {
     }
 
     /// Gives the fleet this lock, and waits until both proxies serve.
-    async fn apply(&self, stage: &Stage, lock: &Value) -> Result<()> {
-        let spec = json!({
+    pub(super) async fn apply(&self, stage: &Stage, lock: &Value) -> Result<()> {
+        stage.apply_fleet(self.namespace, FLEET, self.spec(lock)?).await?;
+        self.wait_for_both(stage).await
+    }
+
+    /// Two proxies on the bucket with this lock.
+    pub(super) fn spec(&self, lock: &Value) -> Result<Value> {
+        Ok(json!({
             "replicas": 2,
             "engine": {"fetchTimeout": "30s", "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}}},
             "storage": {"s3": {
@@ -167,8 +173,11 @@ impl Parts {
             "lock": lock,
             "upstream": self.origin.upstream("bundle")?,
             "rollout": {"scaleDownDelay": "0s"},
-        });
-        stage.apply_fleet(self.namespace, FLEET, spec).await?;
+        }))
+    }
+
+    /// Waits until the fleet is settled and has its two proxies.
+    pub(super) async fn wait_for_both(&self, stage: &Stage) -> Result<()> {
         stage.wait_settled(self.namespace, FLEET).await?;
         let pods: Api<Pod> = Api::namespaced(stage.client.clone(), self.namespace);
         let ready = |pod: &Pod| {
@@ -183,7 +192,7 @@ impl Parts {
     }
 
     /// All clients at once; how many fetches reached the origin.
-    async fn ask_cold(&self, stage: &Stage, module: Module) -> Result<usize> {
+    pub(super) async fn ask_cold(&self, stage: &Stage, module: Module) -> Result<usize> {
         let address = service_address(stage, self.namespace).await?;
         let path = module.zip();
         let answers = join_all((0..CLIENTS).map(|_| ask(&address, &path, PATIENCE))).await;
@@ -229,7 +238,7 @@ impl Parts {
         Ok(())
     }
 
-    async fn close(self, stage: &Stage) -> Result<()> {
+    pub(super) async fn close(self, stage: &Stage) -> Result<()> {
         stage.abandon(self.namespace).await?;
         self.bucket.server.close().await?;
         self.redis.server.close().await?;

@@ -5,9 +5,12 @@ mod fleets;
 mod git;
 mod load;
 mod locks;
+mod own_redis;
+mod ownership;
 mod private;
 mod search;
 mod storage;
+mod volumes;
 
 use std::collections::BTreeSet;
 
@@ -45,12 +48,16 @@ pub const ALL: &[Story] = &[
         name: "private code: the way out is taken by go and git",
         tell: private::the_way_out_is_taken_by_go_and_git,
     },
+    Story { name: "a Redis that comes along locks for its fleet alone", tell: own_redis::it_locks_for_its_fleet_alone },
+    Story { name: "a bucket and a volume have one fleet each", tell: ownership::a_place_has_one_fleet },
+    Story { name: "a volume grows, and one that is left is named", tell: volumes::it_grows_and_is_named_when_left },
+    Story { name: "a full volume serves what it has", tell: volumes::full_it_serves_what_it_has },
     Story { name: "the way out leads through a proxy that writes down", tell: storage::the_way_out_is_written_down },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.
 pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {
-    for image in [Image::Athens, Image::Origin] {
+    for image in [Image::Athens, Image::Origin, Image::Redis] {
         stage.cluster.import(&image::archive(image, progress)?).await?;
     }
     operator::deploy(&stage.cluster, &stage.repo, &[], progress).await.map(drop)
