@@ -18,9 +18,10 @@ use super::{
 use crate::{
     api::{GROUP, go_proxy::GoProxy},
     plan::{
-        ClaimView, DeploymentView, Pod,
+        DeploymentView, Pod,
         login::LockView,
         object::{FLEET_LABEL, Fingerprint, Kind, MOVED_AT_ANNOTATION, REVISION_LABEL},
+        volume::ClaimView,
     },
 };
 

@@ -13,7 +13,7 @@ use crate::{
         go_proxy::GoProxy,
         status::{EffectiveDefault, GoProxyStatus, RegionStatus, RevisionStatus},
     },
-    plan::{ClaimView, DeploymentView, Pod, login::LockView},
+    plan::{DeploymentView, Pod, login::LockView, volume::ClaimView},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 

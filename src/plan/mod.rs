@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{condition::Reason, go_proxy::GoProxy, quantity::Quantity},
+    api::{condition::Reason, go_proxy::GoProxy},
     engine::version::Version,
 };
 use assemble::deployment_of;
@@ -35,6 +35,7 @@ use report::{Report, Verdict, report};
 use revision::Revision;
 use rollout::{Decision, World};
 use validate::{Settings, ValidFleet, validate};
+use volume::ClaimView;
 
 /// Name of the only region of a fleet that names none.
 pub const DEFAULT_REGION: &str = "default";
@@ -267,30 +268,6 @@ pub enum Detail {
     Claim(Box<ClaimView>),
     /// The Redis that the fleet brings along.
     Lock(LockView),
-}
-
-/// What is kept of a volume's claim.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClaimView {
-    /// `status.phase`, such as `Bound`.
-    pub phase: Option<String>,
-    /// What it asks for.
-    pub asked: Option<Quantity>,
-    /// What the volume has.
-    pub capacity: Option<Quantity>,
-    /// How a larger size comes along.
-    pub growth: Option<Growth>,
-}
-
-/// How a volume that is to grow comes along.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Growth {
-    /// Its driver is at it.
-    Volume,
-    /// The file system on it is still as small as it was.
-    FileSystem,
-    /// It failed, and is tried again.
-    Failed(String),
 }
 
 /// What a revision's ControllerRevision holds: its Deployment and ConfigMap are only ever made from this.

@@ -1,12 +1,36 @@
 //! How a fleet's volume does beside what the spec asks for: whether it grows, and why not.
 
 use super::{
-    Children, ClaimView, Detail, Growth, Observed, Obstacle,
+    Children, Detail, Observed, Obstacle,
     object::Kind,
     steady::steady,
     validate::{ValidFleet, ValidStorage, Volume},
 };
 use crate::api::{condition::Reason, quantity::Quantity};
+
+/// What is kept of a volume's claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimView {
+    /// `status.phase`, such as `Bound`.
+    pub phase: Option<String>,
+    /// What it asks for.
+    pub asked: Option<Quantity>,
+    /// What the volume has.
+    pub capacity: Option<Quantity>,
+    /// How a larger size comes along.
+    pub growth: Option<Growth>,
+}
+
+/// How a volume that is to grow comes along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// Its driver is at it.
+    Volume,
+    /// The file system on it is still as small as it was.
+    FileSystem,
+    /// It failed, and is tried again.
+    Failed(String),
+}
 
 /// Why a volume does not have the size that the spec asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::{Seen, text};
-use crate::plan::{ClaimView, Growth, login::LockView, object::lock::LOGIN_ANNOTATION};
+use crate::plan::{
+    login::LockView,
+    object::lock::LOGIN_ANNOTATION,
+    volume::{ClaimView, Growth},
+};
 
 impl Seen {
     pub(super) fn lock(&self) -> LockView {
