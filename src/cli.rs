@@ -77,14 +77,10 @@ pub struct Installation {
         default_value = "gomods/athens"
     )]
     pub engine_image_repository: String,
-    /// Repository of goproxy's image, without tag. Its makers publish it in the container registry of GitHub alone.
-    #[arg(
-        long,
-        value_name = "REPOSITORY",
-        env = "GOPROXY_OPERATOR_GOPROXY_IMAGE_REPOSITORY",
-        default_value = "goproxy/goproxy"
-    )]
-    pub goproxy_image_repository: String,
+    /// Repository of goproxy's image, without tag. Its makers publish it in the container registry of GitHub alone. Without one,
+    /// fleets of that engine name their image themselves.
+    #[arg(long, value_name = "REPOSITORY", env = "GOPROXY_OPERATOR_GOPROXY_IMAGE_REPOSITORY")]
+    pub goproxy_image_repository: Option<String>,
     /// Image of the Redis that fleets with lock.managedRedis bring along.
     #[arg(long, value_name = "IMAGE", env = "GOPROXY_OPERATOR_REDIS_IMAGE", default_value = "redis:7.2.11")]
     pub redis_image: String,

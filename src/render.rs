@@ -194,7 +194,7 @@ mod tests {
     fn printed(text: &str) -> Result<Vec<Object>, RenderError> {
         let settings = Settings {
             engine_image_repository: "r/athens".to_owned(),
-            goproxy_image_repository: "r/goproxy".to_owned(),
+            goproxy_image_repository: Some("r/goproxy".to_owned()),
             redis_image: "r/redis:7.2.11".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
         };

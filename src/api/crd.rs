@@ -188,7 +188,7 @@ mod tests {
     fn the_defaults_told_are_the_defaults_used() {
         let settings = Settings {
             engine_image_repository: "registry.example.com/athens".to_owned(),
-            goproxy_image_repository: "registry.example.com/goproxy".to_owned(),
+            goproxy_image_repository: Some("registry.example.com/goproxy".to_owned()),
             redis_image: "r/redis:7.2.11".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
         };

@@ -29,7 +29,7 @@ use crate::{
 pub fn settings() -> Settings {
     Settings {
         engine_image_repository: "registry.example.com/athens".to_owned(),
-        goproxy_image_repository: "registry.example.com/goproxy".to_owned(),
+        goproxy_image_repository: Some("registry.example.com/goproxy".to_owned()),
         redis_image: "registry.example.com/redis:7.2.11".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }

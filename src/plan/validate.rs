@@ -24,7 +24,7 @@ pub use rules::{is_about, one_pod};
 pub use storage::{AzureIdentity, ManagedRedis, RedisServers, ValidLock, ValidRedis, ValidStorage, Volume};
 
 use crate::api::{
-    go_proxy::{EnginePod, GoProxy, GoProxySpec, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
+    go_proxy::{EngineKind, EnginePod, GoProxy, GoProxySpec, ImagePullPolicy, LogLevel, ServiceType, TryNextOn},
     quantity::Quantity,
     status::EffectiveDefault,
 };
@@ -35,13 +35,33 @@ use crate::engine::version::Version;
 pub struct Settings {
     /// Repository of Athens' image, without tag.
     pub engine_image_repository: String,
-    /// Repository of goproxy's image, without tag.
-    pub goproxy_image_repository: String,
+    /// Repository of goproxy's image, without tag. `None`: fleets of that engine name their image themselves.
+    pub goproxy_image_repository: Option<String>,
     /// Image of the Redis that fleets bring along.
     pub redis_image: String,
     /// DNS suffix of Services.
     pub cluster_domain: String,
 }
+
+impl Settings {
+    /// Repository of an engine's image, without tag.
+    pub fn image_repository(&self, kind: EngineKind) -> Option<&str> {
+        match kind {
+            EngineKind::Athens => Some(&self.engine_image_repository),
+            EngineKind::Goproxy => self.goproxy_image_repository.as_deref(),
+        }
+    }
+
+    /// What a fleet needs and no setting gives. No rule of the CRD knows settings.
+    fn lack(&self, spec: &GoProxySpec) -> Option<Refusal> {
+        let named = spec.engine.as_ref().is_some_and(|engine| engine.image.is_some());
+        let known = named || self.image_repository(spec.engine_kind()).is_some();
+        (!known).then(|| Refusal::new("spec.engine.image", NO_IMAGE))
+    }
+}
+
+const NO_IMAGE: &str = "the operator was told no repository of this engine's image: name the image here, or let whoever \
+                        installed the operator set engine.goproxyImageRepository of its chart";
 
 /// A fleet's name: DNS-1035, at most 40 characters, none of the endings that belong to other fleets' objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +127,7 @@ pub fn parse(mut object: Value) -> Result<GoProxy, Vec<Refusal>> {
 
 /// Checks every rule of the CRD and resolves every default. `pinned` is the engine version that the fleet runs already.
 pub fn validate(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> Result<ValidFleet, Vec<Refusal>> {
-    let refusals = refusals_of(fleet);
+    let refusals: Vec<_> = refusals_of(fleet).into_iter().chain(settings.lack(&fleet.spec)).collect();
     if refusals.is_empty() { Ok(resolve::fleet(fleet, settings, pinned)) } else { Err(refusals) }
 }
 

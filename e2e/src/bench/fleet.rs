@@ -81,7 +81,7 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
     // As the operator in the lab is told, so that the bodies are the same.
     let settings = Settings {
         engine_image_repository: engine_repository(&image::reference(Image::Athens)).to_owned(),
-        goproxy_image_repository: engine_repository(&image::reference(Image::Goproxy)).to_owned(),
+        goproxy_image_repository: Some(engine_repository(&image::reference(Image::Goproxy)).to_owned()),
         redis_image: image::reference(Image::Redis),
         cluster_domain: "cluster.local".to_owned(),
     };

@@ -33,7 +33,7 @@ pub struct World {
 fn settings() -> Settings {
     Settings {
         engine_image_repository: "registry.example/athens".to_owned(),
-        goproxy_image_repository: "registry.example/goproxy".to_owned(),
+        goproxy_image_repository: Some("registry.example/goproxy".to_owned()),
         redis_image: "registry.example/redis:7.2.11".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }

@@ -141,10 +141,8 @@ fn engine(
     let kind = defaults.word("spec.engine.kind", given.kind);
     let version = version(kind, given.version.as_deref(), pinned, defaults);
     let image = given.image.unwrap_or_else(|| {
-        let repository = match kind {
-            EngineKind::Athens => &settings.engine_image_repository,
-            EngineKind::Goproxy => &settings.goproxy_image_repository,
-        };
+        // Refused before where there is none.
+        let repository = settings.image_repository(kind).unwrap_or_default();
         let image = format!("{repository}:{}", version.image_tag());
         defaults.note("spec.engine.image", &image, DefaultSource::Derived);
         image

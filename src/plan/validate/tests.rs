@@ -32,6 +32,25 @@ fn default<'a>(fleet: &'a ValidFleet, field: &str) -> Option<(&'a str, DefaultSo
 }
 
 #[test]
+fn an_engine_without_a_repository_needs_its_image_named() {
+    let bare = Settings { goproxy_image_repository: None, ..settings() };
+    let verdict = |engine: Value| {
+        let spec =
+            json!({ "engine": engine, "upstream": { "proxies": [{ "name": "m", "url": "https://mirror.example" }] } });
+        validate(&parse(object(&spec)).unwrap(), &bare, None)
+    };
+    let refused = verdict(json!({ "kind": "Goproxy" })).unwrap_err();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(
+        (&*refused[0].field, refused[0].message.contains("engine.goproxyImageRepository")),
+        ("spec.engine.image", true)
+    );
+    let named = verdict(json!({ "kind": "Goproxy", "image": "mirror.example/goproxy:0.20.0" })).unwrap();
+    assert_eq!(named.engine.image, "mirror.example/goproxy:0.20.0");
+    assert!(verdict(json!({})).is_ok(), "Athens has a default");
+}
+
+#[test]
 fn the_smallest_fleet_is_what_its_builders_expect() {
     let mut smallest = valid(&json!({}));
     smallest.engine.image = "registry.example.com/athens:v0.18.1".to_owned();
