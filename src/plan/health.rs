@@ -218,9 +218,10 @@ mod tests {
     use crate::{
         api::go_proxy::LocalReference,
         plan::{
-            Child, Children, ClaimView,
+            Child, Children,
             fixture::{bucket, places, settings, smallest},
             object::Fingerprint,
+            volume::ClaimView,
         },
     };
 

@@ -9,6 +9,7 @@ pub mod login;
 #[cfg(test)]
 mod model;
 pub mod object;
+mod observed;
 mod overlap;
 pub mod ownership;
 pub mod report;
@@ -21,21 +22,16 @@ pub mod volume;
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use serde_json::Value;
 
-use crate::{
-    api::{condition::Reason, go_proxy::GoProxy},
-    engine::version::Version,
-};
+use crate::engine::version::Version;
 use assemble::deployment_of;
-use login::{LockView, Login};
-use object::{Fingerprint, Kind, Object};
-use ownership::Claim;
+use login::Login;
+use object::{Kind, Object};
+pub use observed::{Child, Children, DeploymentView, Detail, Observed, Obstacle, Pod, StoredRevision};
 use report::{Report, Verdict, report};
 use revision::Revision;
 use rollout::{Decision, World};
-use validate::{Settings, ValidFleet, validate};
-use volume::ClaimView;
+use validate::{ValidFleet, validate};
 
 /// Name of the only region of a fleet that names none.
 pub const DEFAULT_REGION: &str = "default";
@@ -196,154 +192,6 @@ fn transition(observed: &Observed, stable: Option<&str>, wanted: &Revision, deci
     (!revisions.is_empty()).then_some(Transition::ScaledDown { revisions })
 }
 
-/// Everything that a plan may depend on: one snapshot, stale by nature.
-#[derive(Clone, Debug)]
-pub struct Observed {
-    /// The fleet as the API server last told.
-    pub fleet: Arc<GoProxy>,
-    /// The instant of the snapshot.
-    pub now: Timestamp,
-    /// The fleet's children that carry its label.
-    pub children: Children,
-    /// The fleet's pods, those that are ending included.
-    pub pods: Vec<Pod>,
-    /// Whether the ConfigMap key that `upstream.caBundle` names exists. `None`: not asked, because nothing is wrong or nothing is named.
-    pub ca_bundle_found: Option<bool>,
-    /// Whether the login of the lock that the fleet brings along exists. `None`: not asked, because nothing is wrong.
-    pub login_found: Option<bool>,
-    /// A text that no other snapshot has, for the name of a login that has to be made.
-    pub nonce: String,
-    /// What other fleets say or do about the place where this one wants to store.
-    pub claims: Vec<Claim>,
-    /// Objects that could not be written last time, and why.
-    pub obstacles: Vec<Obstacle>,
-    /// Whether this fleet may start a change that only a new operator asks for.
-    pub contract_slot: bool,
-    /// Settings of the installation.
-    pub settings: Arc<Settings>,
-}
-
-/// Children by kind and name.
-pub type Children = BTreeMap<(Kind, String), Child>;
-
-/// What is kept of a child: enough to see drift, to fence a write, and to judge readiness.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Child {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub resource_version: String,
-    /// Uid of the controlling owner; `None` where there is none, as on a volume.
-    pub owner_uid: Option<String>,
-    /// Digest of the fields that our field manager owns, as the server holds them.
-    pub live: Fingerprint,
-    /// True once it is being deleted.
-    pub deleting: bool,
-    /// What the kind tells beyond that.
-    pub detail: Detail,
-}
-
-/// What a child's kind tells.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Detail {
-    /// Nothing that the plan needs.
-    None,
-    /// A stored revision.
-    Revision(Arc<StoredRevision>),
-    /// A Deployment.
-    Deployment(DeploymentView),
-    /// The client Service: where its selector leads, and since when.
-    Service {
-        /// Value of the revision label in the selector.
-        revision: Option<String>,
-        /// The moved-at annotation, if it parses.
-        moved_at: Option<Timestamp>,
-    },
-    /// The text of a ConfigMap, which can never change.
-    Text {
-        /// Its digest.
-        digest: Fingerprint,
-    },
-    /// A volume's claim.
-    Claim(Box<ClaimView>),
-    /// The Redis that the fleet brings along.
-    Lock(LockView),
-}
-
-/// What a revision's ControllerRevision holds: its Deployment and ConfigMap are only ever made from this.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StoredRevision {
-    /// Digest of the inputs alone, without the contract.
-    pub inputs: String,
-    /// `ENGINE_CONTRACT` it was rendered under.
-    pub contract: u32,
-    /// Engine version.
-    pub version: String,
-    /// Whether its pods may run beside pods of another revision.
-    pub may_overlap: bool,
-    /// What pods of another revision must agree on to run beside its own: the storage and the lock on it. `None` where each has
-    /// its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agreement: Option<String>,
-    /// The pod template, an apps/v1 `PodTemplateSpec`.
-    pub template: Value,
-    /// Files of its ConfigMap.
-    pub config: BTreeMap<String, String>,
-    /// `revision` of the ControllerRevision: counts up, newest highest. Not part of the stored data.
-    #[serde(skip)]
-    pub number: i64,
-}
-
-/// What is kept of a Deployment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeploymentView {
-    /// `spec.replicas`.
-    pub replicas: i32,
-    /// Whether the controller has seen the newest spec.
-    pub observed: bool,
-    /// `status.replicas`: pods it counts, ending ones not included.
-    pub current: i32,
-    /// `status.readyReplicas`.
-    pub ready: i32,
-    /// `status.availableReplicas`.
-    pub available: i32,
-    /// Message of a true `ReplicaFailure` condition.
-    pub replica_failure: Option<String>,
-}
-
-/// What is kept of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
-    /// Its name.
-    pub name: String,
-    /// Value of its revision label.
-    pub revision: String,
-    /// True once it is being deleted.
-    pub deleting: bool,
-    /// When it shall be gone at the latest, once it is being deleted.
-    pub gone_by: Option<Timestamp>,
-    /// Whether it is ready.
-    pub ready: bool,
-    /// Message of a false `PodScheduled` condition.
-    pub unschedulable: Option<String>,
-    /// Reason and message of its container's waiting state.
-    pub waiting: Option<(String, String)>,
-    /// Exit code and message of the container's last end.
-    pub terminated: Option<(i32, String)>,
-    /// When the pod was created.
-    pub created: Option<Timestamp>,
-}
-
-/// A write that the API server refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
-    /// Reason for the condition.
-    pub reason: Reason,
-    /// What was refused and why.
-    pub message: String,
-}
-
 /// Where objects go. One entry now: this cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
@@ -429,8 +277,10 @@ pub struct Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    use super::{object::Fingerprint, *};
+    use crate::api::condition::Reason;
 
     fn observed(workers: i32, children: Children) -> Observed {
         let fleet = json!({

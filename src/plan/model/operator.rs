@@ -12,10 +12,11 @@ use super::world::{Content, Fence, Id, Moved, Objects, Rev, Service, Spec};
 use crate::{
     api::go_proxy::GoProxy,
     plan::{
-        Child, Children, ClaimView, DeploymentView, Detail, Observed, Pod, StoredRevision, fixture,
+        Child, Children, DeploymentView, Detail, Observed, Pod, StoredRevision, fixture,
         object::{Fingerprint, Kind, Object, Precondition, controller_revision, deployment, service},
         plan, revision,
         validate::{Settings, ValidFleet, validate},
+        volume::ClaimView,
     },
 };
 
