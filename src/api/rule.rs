@@ -1,7 +1,11 @@
 //! Rules about one value, each written once and used twice: as a CEL rule of the CRD and, with the same message, by
 //! `validate`.
 
+#[macro_use]
+mod parts;
+
 mod outside;
+mod storage;
 
 use std::sync::OnceLock;
 
@@ -9,6 +13,7 @@ use kube::core::{Message, Rule};
 use regex::Regex;
 
 pub use outside::*;
+pub use storage::*;
 
 use super::{duration::GoDuration, quantity::Quantity};
 
@@ -305,28 +310,6 @@ pub static ORIGIN_NAME: Form = Form::matching(
     "'%s' is no valid name: use lower-case letters, digits and dashes, with a letter or digit at both ends",
 );
 
-/// A name or an IPv4 address. A host whose last part begins with a digit is an address in some programs' eyes, so only the
-/// four-number form may do that.
-macro_rules! host {
-    () => {
-        r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?|((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-    };
-}
-
-/// A port of 1 to 65535.
-macro_rules! port {
-    () => {
-        r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-    };
-}
-
-/// Hosts that lead back to the pod or to services of the node.
-macro_rules! local_host {
-    () => {
-        r"(([^/:]*\.)?localhost|127\.[0-9.]+|0\.[0-9.]+|169\.254\.[0-9.]+|2(2[4-9]|[3-5][0-9])\.[0-9.]+)"
-    };
-}
-
 /// Why such a host is refused.
 const LEADS_HOME: &str = "'%s' leads to the proxy's own pod or to services of its node: name a host other than localhost or a loopback, link-local, multicast or unspecified address";
 
@@ -378,49 +361,6 @@ pub static MODULE_WILDCARD: Form = Form::free_of(
     r"^[*?.]+(/|$)",
     "'%s' covers modules of every host and would turn off their checksums: name a host, or disable the checksum database with a reason",
 );
-
-/// A bucket of S3.
-pub static BUCKET: Form = Form::matching(
-    r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
-    "'%s' is no name of a bucket: use lower-case letters, digits, dashes and dots, with a letter or digit at both ends",
-);
-
-/// A bucket of Google Cloud Storage.
-pub static GCS_BUCKET: Form = Form::matching(
-    r"^[a-z0-9]([-._a-z0-9]*[a-z0-9])?$",
-    "'%s' is no name of a bucket: use lower-case letters, digits, dashes, underscores and dots, with a letter or digit at both ends",
-);
-
-/// An account of Azure Storage.
-pub static AZURE_ACCOUNT: Form = Form::matching(
-    r"^[a-z0-9]+$",
-    "'%s' is no name of a storage account: use lower-case letters and digits, without the domain",
-);
-
-/// An identity of Azure.
-pub static AZURE_RESOURCE: Form = Form::matching(
-    r"^/subscriptions/[-A-Za-z0-9_.()/]+$",
-    "'%s' is no resource id: write it as Azure shows it, beginning with /subscriptions/",
-);
-
-/// A database or collection.
-pub static MONGO_NAME: Form = Form::matching(
-    r"^[A-Za-z0-9_][-A-Za-z0-9_]*$",
-    "'%s' is no name of a database or collection: use letters, digits, dashes and underscores",
-);
-
-/// A user of Redis, or a server's name among sentinels.
-pub static REDIS_USER: Form =
-    Form::matching(r"^[A-Za-z0-9._-]+$", "'%s' is no name: use letters, digits, dots, dashes and underscores");
-
-/// Where a server listens that has no URL.
-pub static HOST_PORT: Form = Form::matching(
-    concat!("^(", host!(), "):", port!(), "$"),
-    "'%s' is not an address like host.example.com:1234: give a lower-case host or an IP address of four numbers, and a port of 1 to 65535, without a scheme",
-);
-
-/// Servers that would have to run in the pod or on its node.
-pub static HOST_PORT_LOCAL: Form = Form::free_of(concat!("^", local_host!(), ":"), LEADS_HOME);
 
 #[cfg(test)]
 mod tests {
