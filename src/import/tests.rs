@@ -198,7 +198,7 @@ spec:
     spec:
       containers:
         - name: athens
-          image: docker.io/gomods/athens:v0.18.0
+          image: gomods/athens:v0.18.0
           args: [athens-proxy]
           env:
             - { name: ATHENS_STORAGE_TYPE, value: disk }

@@ -26,8 +26,8 @@ const LOG_LEVELS: [(&str, LogLevel); 7] = [
 /// Most fetches at the same time.
 const FETCH_WORKERS_MOST: i32 = 100;
 
-/// Where the official image is.
-const OFFICIAL: [&str; 3] = ["gomods/athens", "docker.io/gomods/athens", "index.docker.io/gomods/athens"];
+/// The official image, from wherever a cluster pulls what has no host. One with a host is carried as it is: it may be a mirror.
+const OFFICIAL: &str = "gomods/athens";
 
 /// Carries what the engine is told.
 pub fn carry(carrier: &mut Carrier<'_>) {
@@ -84,7 +84,7 @@ fn image(carrier: &mut Carrier<'_>, engine: &mut Engine) {
     engine.version = version
         .filter(|version| *version != Version::newest(EngineKind::Athens))
         .map(|version| version.as_str().to_owned());
-    let official = OFFICIAL.contains(&repository);
+    let official = repository == OFFICIAL;
     if version.is_some() && !official {
         engine.image = Some(image.clone());
     }

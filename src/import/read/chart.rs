@@ -246,10 +246,10 @@ fn take(path: &str, value: &Value, all: &Value, found: &mut Found) {
 fn image(all: &Value) -> String {
     let part =
         |name: &str| all.pointer(&format!("/image/{name}")).and_then(pod::scalar).filter(|text| !text.is_empty());
-    let registry = part("registry").unwrap_or_else(|| "docker.io".to_owned());
+    let registry = part("registry").map(|registry| format!("{registry}/")).unwrap_or_default();
     let repository = part("repository").unwrap_or_else(|| "gomods/athens".to_owned());
     let tag = part("tag").map(|tag| format!(":{tag}")).unwrap_or_default();
-    format!("{registry}/{repository}{tag}")
+    format!("{registry}{repository}{tag}")
 }
 
 fn service_account(all: &Value) -> Option<EngineServiceAccount> {

@@ -180,7 +180,7 @@ mod tests {
                     "containers": [
                         { "name": "logs", "image": "example.com/logs:1" },
                         {
-                            "name": "athens", "image": "docker.io/gomods/athens:v0.18.0",
+                            "name": "athens", "image": "gomods/athens:v0.18.0",
                             "env": [
                                 { "name": "ATHENS_STORAGE_TYPE", "value": "disk" },
                                 { "name": "ATHENS_GITHUB_TOKEN", "valueFrom": { "secretKeyRef": { "name": "git", "key": "token" } } },
