@@ -189,6 +189,8 @@ pub struct Made {
     pub title: String,
     /// Whether it changes something.
     pub write: bool,
+    /// Whether it met an outage that had begun: it changed nothing, whatever it was.
+    pub out: bool,
 }
 
 /// Which of the calls that are counted.
@@ -280,8 +282,9 @@ impl<S: Server> Interposer<S> {
         if !tally.counting || minor {
             return Verdict::Fine;
         }
-        let made = Made { second: self.server.second(), title: call.title(), write: call.is_write() };
-        let planned = tally.planned(&made.title);
+        let planned = tally.planned(&call.title());
+        let out = planned.is_none() && tally.outage_until.is_some_and(|until| Instant::now() < until);
+        let made = Made { second: self.server.second(), title: call.title(), write: call.is_write(), out };
         tally.made.push(made);
         if let Some(fault) = planned {
             tally.struck += 1;
@@ -294,10 +297,7 @@ impl<S: Server> Interposer<S> {
             }
             return Verdict::Struck(fault);
         }
-        match tally.outage_until {
-            Some(until) if Instant::now() < until => Verdict::Struck(Fault::ServerError),
-            _ => Verdict::Fine,
-        }
+        if out { Verdict::Struck(Fault::ServerError) } else { Verdict::Fine }
     }
 
     async fn pass(self, generation: u64, request: Request<Body>) -> Result<Response<Reply>, BoxError> {
