@@ -4,16 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{Applied, Applier, Fleet, Setback, Stage};
+use super::{Applied, Applier, Fleet, Setback};
 use crate::{
     api::condition::Reason,
     plan::{
         Obstacle,
         login::Login,
-        object::{
-            Kind, Object, REVISION_LABEL,
-            lock::{CONFIGURATION_KEY, PASSWORD_KEY},
-        },
+        object::lock::{CONFIGURATION_KEY, PASSWORD_KEY},
     },
 };
 
@@ -39,14 +36,6 @@ impl Applier {
                 applied.add(Err(naming(login, setback)));
             }
         }
-    }
-}
-
-impl Stage {
-    /// A Service that leads to no revision is what pods need.
-    pub(super) fn of_object(object: &Object) -> Self {
-        let leads_clients = object.body["spec"]["selector"].get(REVISION_LABEL).is_some();
-        if object.kind == Kind::Service && !leads_clients { Self::Ground } else { Self::of(object.kind) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     observe::is_ours,
     plan::{
         Obstacle, Target, TargetPlan,
-        object::{Kind, Object, Precondition},
+        object::{Kind, Object, Precondition, stage::Stage},
     },
 };
 use request::{Setback, Writer};
@@ -91,33 +91,6 @@ impl Applied {
 struct Outcome {
     wrote: bool,
     news: bool,
-}
-
-/// Stages of an apply, in order. Within one, nothing depends on anything else, so it is written at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    /// The record from which the rest is made.
-    Record,
-    /// What pods need.
-    Ground,
-    /// The pods, one Deployment after the other: one may wait for another's pods to end.
-    Pods,
-    /// What leads to pods or watches them.
-    Front,
-}
-
-impl Stage {
-    /// Exhaustive on purpose: a new kind that nobody placed does not compile.
-    const fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::ControllerRevision => Self::Record,
-            Kind::ServiceAccount | Kind::NetworkPolicy | Kind::ConfigMap | Kind::PersistentVolumeClaim => Self::Ground,
-            Kind::StatefulSet | Kind::Deployment => Self::Pods,
-            Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => Self::Front,
-        }
-    }
-
-    const ALL: [Self; 4] = [Self::Record, Self::Ground, Self::Pods, Self::Front];
 }
 
 impl Applier {

@@ -87,8 +87,7 @@ impl Lock {
     /// How many locks are named. Taken apart whole, so that a new one that is not counted does not compile.
     pub fn kinds(&self) -> usize {
         let Self { in_process, native, redis, managed_redis, etcd } = self;
-        let named =
-            [in_process.is_some(), native.is_some(), redis.is_some(), managed_redis.is_some(), etcd.is_some()];
+        let named = [in_process.is_some(), native.is_some(), redis.is_some(), managed_redis.is_some(), etcd.is_some()];
         named.into_iter().filter(|named| *named).count()
     }
 }

@@ -12,6 +12,7 @@ pub mod persistent_volume_claim;
 pub mod pod_disruption_budget;
 pub mod service;
 pub mod service_account;
+pub mod stage;
 pub mod stored_form;
 
 use std::{collections::BTreeMap, fmt::Write as _};

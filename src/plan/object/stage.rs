@@ -1,0 +1,37 @@
+//! In which order objects are written.
+
+use super::{Kind, Object, REVISION_LABEL};
+
+/// Stages of an apply, in order. Within one, nothing depends on anything else, so it is written at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The record from which the rest is made.
+    Record,
+    /// What pods need.
+    Ground,
+    /// The pods, one Deployment after the other: one may wait for another's pods to end.
+    Pods,
+    /// What leads to pods or watches them.
+    Front,
+}
+
+impl Stage {
+    /// Exhaustive on purpose: a new kind that nobody placed does not compile.
+    pub const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::ControllerRevision => Self::Record,
+            Kind::ServiceAccount | Kind::NetworkPolicy | Kind::ConfigMap | Kind::PersistentVolumeClaim => Self::Ground,
+            Kind::StatefulSet | Kind::Deployment => Self::Pods,
+            Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => Self::Front,
+        }
+    }
+
+    /// Every stage, in order.
+    pub const ALL: [Self; 4] = [Self::Record, Self::Ground, Self::Pods, Self::Front];
+
+    /// A Service that leads to no revision is what pods need.
+    pub fn of_object(object: &Object) -> Self {
+        let leads_clients = object.body["spec"]["selector"].get(REVISION_LABEL).is_some();
+        if object.kind == Kind::Service && !leads_clients { Self::Ground } else { Self::of(object.kind) }
+    }
+}
