@@ -128,9 +128,7 @@ impl Applier {
             }
             let due: Vec<&Object> = objects
                 .iter()
-                .filter(|one| {
-                    Stage::of_object(one) == stage && !applied.lacks_record(one) && !self.at_rest(key, uid, one)
-                })
+                .filter(|one| one.stage == stage && !applied.lacks_record(one) && !self.at_rest(key, uid, one))
                 .collect();
             if let Err(setback) = self.confirm(fleet, &due).await {
                 applied.add(Err(setback));

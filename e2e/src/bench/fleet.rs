@@ -1,8 +1,10 @@
 //! The fleets that are measured, and what the operator would send for one: the bodies of the raw client.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use goproxy_operator::api::go_proxy::GoProxy;
-use goproxy_operator::plan::object::{FIELD_MANAGER, Kind, Object};
+use goproxy_operator::plan::object::{FIELD_MANAGER, Object, stage::Stage};
 use goproxy_operator::plan::validate::Settings;
 use goproxy_operator::plan::{self, Observed};
 use goproxy_operator::status::status;
@@ -64,17 +66,13 @@ pub fn requests(fleet: &GoProxy) -> Result<Requests> {
     let plan = plan::plan(&observed(fleet, now));
     let objects: Vec<&Object> = plan.targets.iter().flat_map(|target| &target.objects).collect();
     ensure!(!objects.is_empty(), "the plan of {:?} makes nothing: {:?}", fleet.metadata.name, plan.report.verdict);
-    let mut steps: Vec<(u8, Vec<http::Request<Vec<u8>>>)> = Vec::new();
+    let mut steps: BTreeMap<Stage, Vec<http::Request<Vec<u8>>>> = BTreeMap::new();
     for object in objects {
-        let (step, request) = (step(object.kind), child_request(fleet, object)?);
-        match steps.last_mut() {
-            Some((last, requests)) if *last == step => requests.push(request),
-            _ => steps.push((step, vec![request])),
-        }
+        steps.entry(object.stage).or_default().push(child_request(fleet, object)?);
     }
     let next = status(fleet, &plan.report, now);
     let status = status_request(fleet, &json!(next))?;
-    Ok(Requests { steps: steps.into_iter().map(|(_, requests)| requests).collect(), status: Some(status) })
+    Ok(Requests { steps: steps.into_values().collect(), status: Some(status) })
 }
 
 fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
@@ -97,20 +95,6 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
         obstacles: Vec::new(),
         contract_slot: true,
         settings: settings.into(),
-    }
-}
-
-/// Which objects need not wait for each other.
-const fn step(kind: Kind) -> u8 {
-    match kind {
-        Kind::ControllerRevision => 0,
-        Kind::ServiceAccount
-        | Kind::NetworkPolicy
-        | Kind::ConfigMap
-        | Kind::PersistentVolumeClaim
-        | Kind::StatefulSet => 1,
-        Kind::Deployment => 2,
-        Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => 3,
     }
 }
 

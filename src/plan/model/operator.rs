@@ -137,7 +137,7 @@ impl Operator {
         let mut due: Vec<&Object> =
             target.objects.iter().filter(|object| self.id(object.kind, &object.name).is_some()).collect();
         // As `apply` does: in stages, and what stops something last among Deployments.
-        due.sort_by_key(|object| (object.kind, matches!(object.precondition, Precondition::Unchanged { .. })));
+        due.sort_by_key(|object| (object.stage, matches!(object.precondition, Precondition::Unchanged { .. })));
         let differs = |object: &&Object| {
             let held = children.get(&(object.kind, object.name.clone()));
             held.is_none_or(|held| held.live != object.fingerprint || held.owner_uid.as_deref() != Some(UID))

@@ -23,7 +23,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-use super::{Kind, Object, fleet_labels, labels, metadata, owner};
+use super::{Kind, Object, fleet_labels, labels, metadata, owner, stage::Stage};
 use crate::{
     api::quantity::Quantity as Size,
     plan::validate::{ManagedRedis, ValidFleet},
@@ -250,7 +250,8 @@ fn service(fleet: &ValidFleet) -> Object {
         }),
         ..Service::default()
     };
-    Object::new(Kind::Service, &name, &service)
+    // Pods reach the lock by it; it leads no client to them.
+    Object::new(Kind::Service, &name, &service).in_stage(Stage::Ground)
 }
 
 /// In: the fleet's proxies. Out: nothing.

@@ -22,6 +22,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use self::stage::Stage;
 use super::validate::{FleetName, ValidFleet};
 
 /// The field manager of every write.
@@ -254,6 +255,8 @@ pub struct Object {
     pub fingerprint: Fingerprint,
     /// What must hold when it is written.
     pub precondition: Precondition,
+    /// When it is written, among the others.
+    pub stage: Stage,
 }
 
 impl Object {
@@ -272,6 +275,7 @@ impl Object {
             fingerprint: Fingerprint::of(&body),
             body,
             precondition: Precondition::None,
+            stage: Stage::of(kind),
         }
     }
 
@@ -279,6 +283,13 @@ impl Object {
     #[must_use]
     pub fn only_if(mut self, precondition: Precondition) -> Self {
         self.precondition = precondition;
+        self
+    }
+
+    /// The same in another stage than most of its kind.
+    #[must_use]
+    pub fn in_stage(mut self, stage: Stage) -> Self {
+        self.stage = stage;
         self
     }
 }

@@ -1,6 +1,6 @@
 //! In which order objects are written.
 
-use super::{Kind, Object, REVISION_LABEL};
+use super::Kind;
 
 /// Stages of an apply, in order. Within one, nothing depends on anything else, so it is written at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +16,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Exhaustive on purpose: a new kind that nobody placed does not compile.
+    /// Where an object of this kind belongs unless its builder says otherwise. Exhaustive on purpose: a new kind that nobody
+    /// placed does not compile.
     pub const fn of(kind: Kind) -> Self {
         match kind {
             Kind::ControllerRevision => Self::Record,
@@ -28,10 +29,4 @@ impl Stage {
 
     /// Every stage, in order.
     pub const ALL: [Self; 4] = [Self::Record, Self::Ground, Self::Pods, Self::Front];
-
-    /// A Service that leads to no revision is what pods need.
-    pub fn of_object(object: &Object) -> Self {
-        let leads_clients = object.body["spec"]["selector"].get(REVISION_LABEL).is_some();
-        if object.kind == Kind::Service && !leads_clients { Self::Ground } else { Self::of(object.kind) }
-    }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Kind, Object, config_map, controller_revision, deployment, horizontal_pod_autoscaler, network_policy,
+    Kind, Object, config_map, controller_revision, deployment, horizontal_pod_autoscaler, lock, network_policy,
     persistent_volume_claim, pod_disruption_budget, service, service_account,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     plan::{
         StoredRevision,
         fixture::{assert_as_stored, richest, smallest, stored},
-        validate::{ValidFleet, ValidServiceAccount, ValidStorage},
+        validate::{ManagedRedis, ValidFleet, ValidServiceAccount, ValidStorage},
     },
 };
 
@@ -252,4 +252,15 @@ fn policy_keeps_node_local_services_out_of_reach() {
         .map(|network| network.as_str().unwrap())
         .collect();
     assert_eq!(excepted, ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128"]);
+}
+
+#[test]
+fn what_pods_need_is_there_before_them_and_what_leads_to_them_after() {
+    let managed = ManagedRedis { login: "corp-lock-1".to_owned(), image: "r/redis:7".to_owned(), persistence: None };
+    let fleet = ValidFleet { managed_redis: Some(managed), ..in_memory() };
+    let lock = lock::build(&fleet, as_wanted);
+    let clients = all(&fleet);
+    let stage = |objects: &[Object], kind| objects.iter().find(|object| object.kind == kind).unwrap().stage;
+    assert!(stage(&lock, Kind::Service) < stage(&clients, Kind::Deployment), "proxies ask for their lock first");
+    assert!(stage(&clients, Kind::Service) > stage(&clients, Kind::Deployment));
 }
