@@ -157,19 +157,7 @@ fn of_fleet(fleet: GoProxy, settings: &Arc<Settings>, now: Timestamp) -> Result<
     let fleet = Arc::new(fleet);
     let mut children = Children::new();
     for _ in 0..STEPS_MOST {
-        let observed = Observed {
-            fleet: fleet.clone(),
-            now,
-            children: children.clone(),
-            pods: Vec::new(),
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles: Vec::new(),
-            contract_slot: true,
-            settings: settings.clone(),
-        };
+        let observed = Observed { children: children.clone(), ..Observed::alone(fleet.clone(), now, settings.clone()) };
         let planned = plan(&observed);
         if let Verdict::Refused(refusals) = planned.report.verdict {
             return Err(RenderError::Refused { name, refusals });

@@ -1,11 +1,12 @@
 //! Fleets and checks that several test modules share.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::{Value, from_value, json, to_value};
 
 use super::{
-    StoredRevision,
+    Observed, StoredRevision,
     object::{Object, canonicalise},
     validate::{
         AzureIdentity, Checksums, FleetName, Login, Origin, RedisServers, Settings, ValidAutoscaling, ValidCredential,
@@ -33,6 +34,12 @@ pub fn settings() -> Settings {
         redis_image: "registry.example.com/redis:7.2.11".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
+}
+
+/// A fleet as the API server tells of it, by itself.
+pub fn observed(fleet: Value) -> Observed {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    Observed::alone(Arc::new(from_value(fleet).unwrap()), now, Arc::new(settings()))
 }
 
 /// The fleet of `spec: {}`.

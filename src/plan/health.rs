@@ -210,16 +210,14 @@ const fn obstacle(reason: Reason, message: String) -> Obstacle {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
     use crate::{
         api::go_proxy::LocalReference,
         plan::{
-            Child, Children,
-            fixture::{bucket, places, settings, smallest},
+            Child,
+            fixture::{self, bucket, places, smallest},
             object::Fingerprint,
             volume::ClaimView,
         },
@@ -227,19 +225,7 @@ mod tests {
 
     fn observed(pods: Vec<Pod>) -> Observed {
         let fleet = json!({ "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "metadata": { "name": "corp" }, "spec": {} });
-        Observed {
-            fleet: Arc::new(serde_json::from_value(fleet).unwrap()),
-            now: Timestamp::UNIX_EPOCH,
-            children: Children::new(),
-            pods,
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles: Vec::new(),
-            contract_slot: true,
-            settings: Arc::new(settings()),
-        }
+        Observed { now: Timestamp::UNIX_EPOCH, pods, ..fixture::observed(fleet) }
     }
 
     fn pod(name: &str) -> Pod {

@@ -113,7 +113,6 @@ pub fn still_needed(stored: &BTreeMap<String, Arc<StoredRevision>>, in_use: impl
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -127,19 +126,7 @@ mod tests {
             "metadata": { "name": "corp", "namespace": "build", "uid": "u" },
             "spec": { "replicas": 2, "storage": { "s3": { "bucket": "modules" } }, "lock": lock },
         });
-        Observed {
-            fleet: Arc::new(serde_json::from_value(fleet).unwrap()),
-            now: Timestamp::from_second(1_800_000_000).unwrap(),
-            children,
-            pods: Vec::new(),
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles: Vec::new(),
-            contract_slot: true,
-            settings: Arc::new(fixture::settings()),
-        }
+        Observed { children, ..fixture::observed(fleet) }
     }
 
     fn managed() -> Value {

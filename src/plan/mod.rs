@@ -288,19 +288,7 @@ mod tests {
             "metadata": {"name": "corp", "namespace": "build", "uid": "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001"},
             "spec": {"replicas": 1, "storage": {"memory": {}}, "engine": {"fetchWorkers": workers}},
         });
-        Observed {
-            fleet: Arc::new(serde_json::from_value(fleet).unwrap()),
-            now: Timestamp::from_second(1_800_000_000).unwrap(),
-            children,
-            pods: Vec::new(),
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles: Vec::new(),
-            contract_slot: true,
-            settings: Arc::new(fixture::settings()),
-        }
+        Observed { children, ..fixture::observed(fleet) }
     }
 
     /// A fleet of this spec.

@@ -41,6 +41,26 @@ pub struct Observed {
     pub settings: Arc<Settings>,
 }
 
+impl Observed {
+    /// A fleet by itself, before anything of it exists: nobody else stores where it does, nothing was asked of the API server and
+    /// nothing was refused. For renderings, and for all that looks at one part of a plan and sets that part on top of this.
+    pub fn alone(fleet: Arc<GoProxy>, now: Timestamp, settings: Arc<Settings>) -> Self {
+        Self {
+            fleet,
+            now,
+            children: Children::new(),
+            pods: Vec::new(),
+            ca_bundle_found: None,
+            login_found: None,
+            nonce: "0a1b2c3d".to_owned(),
+            claims: Vec::new(),
+            obstacles: Vec::new(),
+            contract_slot: true,
+            settings,
+        }
+    }
+}
+
 /// Children by kind and name.
 pub type Children = BTreeMap<(Kind, String), Child>;
 

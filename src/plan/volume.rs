@@ -113,9 +113,6 @@ fn refused(obstacles: &[Obstacle]) -> Option<&Obstacle> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -139,19 +136,8 @@ mod tests {
             deleting: false,
             detail: Detail::Claim(Box::new(view)),
         };
-        plan(&Observed {
-            fleet: Arc::new(serde_json::from_value(fleet).unwrap()),
-            now: Timestamp::from_second(1_800_000_000).unwrap(),
-            children: [((Kind::PersistentVolumeClaim, "corp-data".to_owned()), volume)].into(),
-            pods: Vec::new(),
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles,
-            contract_slot: true,
-            settings: Arc::new(fixture::settings()),
-        })
+        let children = [((Kind::PersistentVolumeClaim, "corp-data".to_owned()), volume)].into();
+        plan(&Observed { children, obstacles, ..fixture::observed(fleet) })
     }
 
     fn bound(asked: u128, capacity: u128, growth: Option<Growth>) -> ClaimView {

@@ -83,19 +83,7 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
         redis_image: image::reference(Image::Redis),
         cluster_domain: "cluster.local".to_owned(),
     };
-    Observed {
-        fleet: fleet.clone().into(),
-        now,
-        children: plan::Children::new(),
-        pods: Vec::new(),
-        ca_bundle_found: None,
-        login_found: None,
-        nonce: "0a1b2c3d".to_owned(),
-        claims: Vec::new(),
-        obstacles: Vec::new(),
-        contract_slot: true,
-        settings: settings.into(),
-    }
+    Observed::alone(fleet.clone().into(), now, settings.into())
 }
 
 fn child_request(fleet: &GoProxy, object: &Object) -> Result<http::Request<Vec<u8>>> {

@@ -121,17 +121,9 @@ impl Operator {
         let children = self.children(&snapshot.objects);
         let pod = |rev: Rev| Pod { name: format!("pod-{rev}"), revision: self.names[rev].clone(), ..Pod::default() };
         let decided = plan(&Observed {
-            fleet: Arc::new(ask(self.fleet, snapshot.spec)),
-            now: now(),
             children: children.clone(),
             pods: (0..2).filter(|rev| snapshot.pods[*rev]).map(pod).collect(),
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles: Vec::new(),
-            contract_slot: true,
-            settings: self.settings.clone(),
+            ..Observed::alone(Arc::new(ask(self.fleet, snapshot.spec)), now(), self.settings.clone())
         });
         let [target] = decided.targets.as_slice() else { panic!("the spec is refused: {:?}", decided.report.verdict) };
         let mut due: Vec<&Object> =

@@ -83,19 +83,7 @@ fn claim(namespace: &str, created: Option<&str>, in_use: bool) -> Claim {
 /// The plan of a fleet that was created in May, beside another one.
 fn beside(claim: Claim, children: Children) -> Plan {
     let fleet = fleet(&json!({ "s3": { "bucket": "modules" } }), "2026-05-01T00:00:00Z");
-    plan(&Observed {
-        fleet: Arc::new(fleet),
-        now: Timestamp::from_second(1_800_000_000).unwrap(),
-        children,
-        pods: Vec::new(),
-        ca_bundle_found: None,
-        login_found: None,
-        nonce: "0a1b2c3d".to_owned(),
-        claims: vec![claim],
-        obstacles: Vec::new(),
-        contract_slot: true,
-        settings: Arc::new(fixture::settings()),
-    })
+    plan(&Observed { children, claims: vec![claim], ..fixture::observed(serde_json::to_value(fleet).unwrap()) })
 }
 
 fn refused(plan: &Plan) -> Option<&str> {
