@@ -92,7 +92,7 @@ struct Logs {
 
 #[derive(Debug, Args)]
 struct Test {
-    /// Only these tiers. Default: static, unit, control-plane, node.
+    /// Only these tiers. Default: static, unit, control-plane, node, services.
     #[arg(long, value_enum, value_delimiter = ',')]
     tier: Vec<Tier>,
     /// Only stories on clusters whose name contains this.

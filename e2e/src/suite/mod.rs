@@ -26,11 +26,10 @@ pub enum Tier {
     ControlPlane,
     /// Everything for real: kubelet, containers, Athens, a go client.
     Node,
+    /// What fleets use besides Kubernetes: object store, locks, Git server, way out.
+    Services,
     /// The demo on a second cluster as if it were a user's own, with a registry. Only when named.
     OwnCluster,
-    /// What fleets use besides Kubernetes: object store, locks, Git server, way out. Installs their packages, so only
-    /// when named.
-    Services,
     /// The lab itself: killed at any moment, doubled, cut. Takes the whole machine for some minutes, so only when named.
     Lab,
     /// Every fault at every call, on the scripted API server, and the wide model of the rollout; samples of both are part
@@ -40,7 +39,7 @@ pub enum Tier {
 
 impl Tier {
     /// The tiers of a run that names none, cheap ones first.
-    pub const ALL: [Self; 4] = [Self::Static, Self::Unit, Self::ControlPlane, Self::Node];
+    pub const ALL: [Self; 5] = [Self::Static, Self::Unit, Self::ControlPlane, Self::Node, Self::Services];
 }
 
 /// What a run is asked for.
