@@ -73,6 +73,10 @@ struct Judgement {
     message: String,
 }
 
+/// Nothing in the pods' states names a cause.
+const NOT_READY: &str = "no proxy is ready, though this revision served before: its pods are started anew, do not reach their \
+                         storage, or their node is lost";
+
 /// Ready: clients are served, by the newest spec or by the last good one.
 fn ready(report: &Report) -> Judgement {
     let judge = |holds, reason, message: &str| Judgement {
@@ -91,9 +95,8 @@ fn ready(report: &Report) -> Judgement {
         (Verdict::StorageTaken(refusal), ..) => judge(false, Reason::StorageTaken, &refusal.message),
         (_, RegionState::Stopped, _) => judge(false, Reason::Stopped, "spec.replicas is 0"),
         (_, _, Some(trouble)) => judge(false, trouble.reason, &with_way_back(report, trouble)),
-        (_, RegionState::Progressing | RegionState::Unavailable, None) => {
-            judge(false, Reason::Progressing, "the first pods are starting")
-        }
+        (_, RegionState::Unavailable, None) => judge(false, Reason::NotReady, NOT_READY),
+        (_, RegionState::Progressing, None) => judge(false, Reason::Progressing, "the first pods are starting"),
     }
 }
 
@@ -314,6 +317,17 @@ mod tests {
             assert_eq!(ready(&other).message, "pod corp-new-x: no image");
             assert_eq!(stalled(&other).message, "pod corp-new-x: no image");
         }
+    }
+
+    #[test]
+    fn a_fleet_that_served_is_not_told_to_be_starting_for_the_first_time() {
+        let told = |state| {
+            let judgement = ready(&Report { state, trouble: None, ..unavailable(Overlap::Allowed, None) });
+            (judgement.holds, judgement.reason, judgement.message)
+        };
+        assert_eq!(told(RegionState::Unavailable), (false, Reason::NotReady, NOT_READY.to_owned()));
+        let starting = (false, Reason::Progressing, "the first pods are starting".to_owned());
+        assert_eq!(told(RegionState::Progressing), starting);
     }
 
     #[test]

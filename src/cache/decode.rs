@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// What kube-controller-manager gives as reason of a Deployment's `Progressing` condition, once its pods were available.
+const COMPLETED: &str = "NewReplicaSetAvailable";
+
 /// A child or pod as it came from the API server, with everything dropped that nobody asks for.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -138,6 +141,7 @@ impl Seen {
             ready: count("/status/readyReplicas"),
             available: count("/status/availableReplicas"),
             replica_failure: self.condition("ReplicaFailure", "True"),
+            completed: self.found_condition("Progressing", "True").is_some_and(|one| one["reason"] == COMPLETED),
         }
     }
 
@@ -170,10 +174,13 @@ impl Seen {
 
     /// Message of the condition, if it has this status.
     fn condition(&self, type_: &str, status: &str) -> Option<String> {
-        let conditions = self.rest.pointer("/status/conditions")?.as_array()?;
-        let is = |condition: &Value, key: &str, value: &str| condition.get(key).and_then(Value::as_str) == Some(value);
-        let found = conditions.iter().find(|one| is(one, "type", type_) && is(one, "status", status))?;
+        let found = self.found_condition(type_, status)?;
         Some(found.get("message").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    fn found_condition(&self, type_: &str, status: &str) -> Option<&Value> {
+        let conditions = self.rest.pointer("/status/conditions")?.as_array()?;
+        conditions.iter().find(|one| one["type"] == type_ && one["status"] == status)
     }
 
     fn label(&self, key: &str) -> Option<&str> {
@@ -388,5 +395,27 @@ impl kube::Resource for SeenFleet {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deployment_that_was_once_complete_is_known_by_its_condition() {
+        let completed = |type_: &str, status: &str, reason: &str| {
+            let conditions = [
+                json!({ "type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable" }),
+                json!({ "type": type_, "status": status, "reason": reason }),
+            ];
+            Seen::new(json!({ "status": { "conditions": conditions } })).deployment().completed
+        };
+        assert!(completed("Progressing", "True", "NewReplicaSetAvailable"));
+        assert!(!completed("Progressing", "True", "ReplicaSetUpdated"), "its first pods start");
+        assert!(!completed("Progressing", "False", "ProgressDeadlineExceeded"));
+        assert!(!Seen::new(json!({})).deployment().completed);
     }
 }

@@ -280,12 +280,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{object::Fingerprint, *};
-    use crate::api::condition::Reason;
+    use crate::api::{condition::Reason, status::RegionState};
+
+    const OWNER: &str = "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001";
 
     fn observed(workers: i32, children: Children) -> Observed {
         let fleet = json!({
             "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy",
-            "metadata": {"name": "corp", "namespace": "build", "uid": "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001"},
+            "metadata": {"name": "corp", "namespace": "build", "uid": OWNER},
             "spec": {"replicas": 1, "storage": {"memory": {}}, "engine": {"fetchWorkers": workers}},
         });
         Observed { children, ..fixture::observed(fleet) }
@@ -302,7 +304,7 @@ mod tests {
         Child {
             uid: "child".to_owned(),
             resource_version: "7".to_owned(),
-            owner_uid: Some("0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001".to_owned()),
+            owner_uid: Some(OWNER.to_owned()),
             live: Fingerprint::of(&json!({})),
             deleting: false,
             detail,
@@ -348,8 +350,15 @@ mod tests {
             let valid = validate(&observed.fleet, &observed.settings, None).unwrap();
             revision::wanted(&observed.fleet.spec, &valid, &BTreeMap::new()).stored
         };
-        let serving =
-            DeploymentView { replicas: 1, observed: true, current: 1, ready: 1, available: 1, replica_failure: None };
+        let serving = DeploymentView {
+            replicas: 1,
+            observed: true,
+            current: 1,
+            ready: 1,
+            available: 1,
+            replica_failure: None,
+            completed: true,
+        };
         let children = Children::from([
             ((Kind::ControllerRevision, first.clone()), child(Detail::Revision(stored(3)))),
             ((Kind::Deployment, first.clone()), child(Detail::Deployment(serving))),
@@ -357,6 +366,23 @@ mod tests {
         let next = plan(&observed(4, children));
         assert_eq!(next.report.stable.as_deref(), Some(first.as_str()), "clients went to a revision without pods");
         assert_eq!(replicas(&next, &first), Some(1), "the only revision that serves was stopped");
+    }
+
+    #[test]
+    fn a_revision_that_served_and_has_no_ready_pod_is_lost_and_not_starting() {
+        let state = |completed, ready| {
+            let first = plan(&observed(3, Children::new()));
+            let mut children = crate::observe::as_if_applied(&first.targets[0].objects, OWNER);
+            for child in children.values_mut() {
+                if let Detail::Deployment(view) = &mut child.detail {
+                    *view = DeploymentView { observed: true, current: 1, ready, completed, ..view.clone() };
+                }
+            }
+            plan(&observed(3, children)).report.state
+        };
+        assert_eq!(state(true, 0), RegionState::Unavailable);
+        assert_eq!(state(true, 1), RegionState::Healthy);
+        assert_eq!(state(false, 0), RegionState::Progressing);
     }
 
     /// Revision `first` serves and its record was deleted; the next one is stored and has as many available pods.
@@ -368,6 +394,7 @@ mod tests {
             ready: available,
             available,
             replica_failure: None,
+            completed: false,
         };
         let second = plan(&observed(4, Children::new())).report.stable.unwrap();
         let service = Detail::Service { revision: Some(served.to_owned()), moved_at };
@@ -413,8 +440,15 @@ mod tests {
         let rendered =
             revision::wanted(&observed(Children::new(), false).fleet.spec, &valid.unwrap(), &BTreeMap::new());
         let older = Arc::new(StoredRevision { contract: rendered.stored.contract - 1, ..(*rendered.stored).clone() });
-        let view =
-            DeploymentView { replicas: 1, observed: true, current: 1, ready: 1, available: 1, replica_failure: None };
+        let view = DeploymentView {
+            replicas: 1,
+            observed: true,
+            current: 1,
+            ready: 1,
+            available: 1,
+            replica_failure: None,
+            completed: true,
+        };
         let service = Detail::Service { revision: Some("corp-older".to_owned()), moved_at: None };
         let mut children = Children::from([
             ((Kind::ControllerRevision, "corp-older".to_owned()), child(Detail::Revision(older))),
@@ -459,7 +493,7 @@ mod tests {
             let claim = Child { owner_uid: owner_uid.map(str::to_owned), ..child(Detail::Claim(Box::default())) };
             Children::from([((Kind::PersistentVolumeClaim, "corp-data".to_owned()), claim)])
         };
-        let ours = claimed(Some("0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001"));
+        let ours = claimed(Some(OWNER));
         let let_go =
             |spec: Value, children: &Children| plan(&asking(&spec, children.clone())).targets[0].let_go.clone();
         for elsewhere in [json!({ "memory": {} }), json!({ "s3": { "bucket": "modules" } })] {
@@ -500,6 +534,7 @@ mod tests {
             ready: pods,
             available: pods,
             replica_failure: None,
+            completed: false,
         };
         let children = Children::from([
             ((Kind::ControllerRevision, revision.name.clone()), child(Detail::Revision(revision.stored))),

@@ -148,6 +148,8 @@ pub struct DeploymentView {
     pub available: i32,
     /// Message of a true `ReplicaFailure` condition.
     pub replica_failure: Option<String>,
+    /// Whether its pods were available once, by the reason of its `Progressing` condition.
+    pub completed: bool,
 }
 
 /// What is kept of a pod.

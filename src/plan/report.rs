@@ -73,11 +73,13 @@ pub fn report(
         (rollout.waiting_for.reason == WaitingReason::OldPodsGone).then(|| health::overdue(observed)).flatten()
     });
     let beside = Beside::of(observed, &verdict);
+    // It served before: what keeps it from doing so now need not show in its pods.
+    let lost = serving.completed && decision.is_none_or(|decision| decision.rollout.is_none());
     let state = if serving.ready > 0 {
         RegionState::Healthy
     } else if observed.fleet.spec.replicas == 0 {
         RegionState::Stopped
-    } else if trouble.is_some() {
+    } else if trouble.is_some() || lost {
         RegionState::Unavailable
     } else {
         RegionState::Progressing

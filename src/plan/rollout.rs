@@ -183,6 +183,7 @@ mod tests {
             ready: available,
             available,
             replica_failure: None,
+            completed: false,
         }
     }
 

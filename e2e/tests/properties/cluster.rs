@@ -63,6 +63,7 @@ impl World {
                 ready,
                 available: ready,
                 replica_failure: None,
+                completed: view.completed || (replicas > 0 && ready == replicas),
             };
             self.touch(name);
         }

@@ -222,6 +222,7 @@ impl Operator {
                     ready: available,
                     available,
                     replica_failure: None,
+                    completed: false,
                 };
                 (object, Detail::Deployment(view))
             }

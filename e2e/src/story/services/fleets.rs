@@ -113,6 +113,29 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
     })
 }
 
+/// The bucket of a fleet that serves hangs: nothing in its pods' states tells why they are not ready, and yet nobody is told that
+/// they start for the first time. With the bucket back, they serve by themselves.
+pub fn a_lost_bucket_is_told_of(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let before = Before::of(&stage.cluster);
+        let namespace = "story-lost-bucket";
+        let parts = Parts::start(stage, namespace, None).await?;
+        parts.apply(stage, &json!({"inProcess": {}})).await?;
+        let began = Instant::now();
+        parts.bucket.server.pause()?;
+        let told = |fleet: &goproxy_operator::api::go_proxy::GoProxy| {
+            condition(fleet, "Ready").is_some_and(|ready| ready.status == "False" && ready.reason == "NotReady")
+        };
+        let what = "the status says that a fleet without its bucket serves nobody";
+        stage.wait_fleet(namespace, FLEET, what, Duration::from_mins(1), told).await?;
+        stage.progress.note(format!("  a lost bucket is told of after {:.1} s", began.elapsed().as_secs_f64()));
+        parts.bucket.server.resume()?;
+        stage.wait_settled(namespace, FLEET).await?;
+        parts.close(stage).await?;
+        before.expect_only(&stage.cluster)
+    })
+}
+
 /// What a fleet on a bucket needs.
 pub(super) struct Parts {
     namespace: &'static str,

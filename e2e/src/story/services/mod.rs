@@ -36,6 +36,7 @@ pub const ALL: &[Story] = &[
         name: "without its lock a fleet serves what it has, and recovers",
         tell: fleets::a_lost_lock_costs_misses_only,
     },
+    Story { name: "without its bucket a fleet says that it serves nobody", tell: fleets::a_lost_bucket_is_told_of },
     Story {
         name: "private code needs no login at the client",
         tell: private::private_code_needs_no_login_at_the_client,
