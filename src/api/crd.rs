@@ -181,7 +181,32 @@ mod tests {
             for word in field.schema["enum"].as_array().into_iter().flatten() {
                 assert!(text.contains(word.as_str().unwrap()), "{path} does not tell of {word}");
             }
+            assert!(
+                effect(text).split_whitespace().count() > 5,
+                "{path} is named, but does not say what it does: {text}"
+            );
         }
+    }
+
+    /// A text without unit and default: what it says of what a field does. A default may be explained after its value.
+    fn effect(text: &str) -> String {
+        let sentences = text.split_inclusive(". ").map(str::trim_end);
+        let told = sentences.map(|sentence| match sentence.strip_prefix("Default: ") {
+            Some(default) => default.split_once([',', ';']).map_or("", |(_, why)| why),
+            None if sentence.starts_with("Unit: ") || sentence == "Required." => "",
+            None => sentence,
+        });
+        told.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_name_with_its_default_says_nothing_of_an_effect() {
+        for text in
+            ["Database. Default: athens.", "Fewest pods. Unit: pods. Default: 1.", "Key within the object. Required."]
+        {
+            assert!(effect(text).split_whitespace().count() < 5, "{text}");
+        }
+        assert_eq!(effect("Port. Unit: port number. Default: 22, as ssh has it."), "Port.   as ssh has it.");
     }
 
     #[test]

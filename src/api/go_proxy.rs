@@ -198,7 +198,7 @@ const fn one_replica() -> i32 {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Autoscaling {
-    /// Fewest pods. Unit: pods. Default: 1.
+    /// Fewest pods, which run however little is asked for. Unit: pods. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i32", range(min = 1, max = 100))]
     pub min_replicas: Option<i32>,

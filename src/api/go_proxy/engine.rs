@@ -199,13 +199,15 @@ pub struct Resources {
 /// Amounts of CPU and memory.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct ResourceAmounts {
-    /// Processor time. Unit: cores, as a Kubernetes quantity (250m is a quarter). Default: see the field above.
+    /// Processor time: as a request it is set aside on the node, at its limit a proxy is slowed down. Unit: cores, as a Kubernetes
+    /// quantity (250m is a quarter). Default: see the field above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quantity")]
     #[x_kube(validation = rule::CPU.rule())]
     pub cpu: Option<Quantity>,
 
-    /// Memory. Unit: bytes, as a Kubernetes quantity. Default: see the field above.
+    /// Memory: as a request it is set aside on the node, beyond its limit a proxy is killed. Unit: bytes, as a Kubernetes quantity.
+    /// Default: see the field above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quantity")]
     #[x_kube(validation = rule::MEMORY.rule())]
@@ -222,7 +224,7 @@ pub struct EnginePod {
     #[x_kube(validation = rule::META_KEY.key_rule())]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints that the pods accept. Default: none.
+    /// Taints that the pods accept, to run on nodes kept for such. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,
@@ -232,7 +234,7 @@ pub struct EnginePod {
     #[schemars(with = "Affinity")]
     pub affinity: Option<Affinity>,
 
-    /// PriorityClass of the pods. Default: the cluster's default.
+    /// PriorityClass of the pods, which says who goes first when a node is full. Default: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 253))]
     #[x_kube(validation = rule::OBJECT_NAME.rule())]

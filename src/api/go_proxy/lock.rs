@@ -120,12 +120,12 @@ pub struct RedisLock {
     #[x_kube(validation = rule::HOST_PORT.rule(), validation = rule::HOST_PORT_LOCAL.rule())]
     pub address: Option<String>,
 
-    /// Sentinels that know the server. Default: absent.
+    /// Sentinels that know the server: proxies ask them which one leads. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RedisSentinel")]
     pub sentinel: Option<RedisSentinel>,
 
-    /// Members of a Redis Cluster. Default: absent.
+    /// Members of a Redis Cluster, over which the locks are spread. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RedisCluster")]
     pub cluster: Option<RedisCluster>,

@@ -74,7 +74,7 @@ pub struct Credential {
     #[schemars(with = "i32", range(min = 1, max = 65535))]
     pub port: Option<i32>,
 
-    /// User and password over https. Default: absent.
+    /// User and password, sent over https with every fetch from the host. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BasicLogin")]
     pub basic: Option<BasicLogin>,
@@ -145,7 +145,7 @@ pub struct SshLogin {
     /// line feed.
     pub secret_ref: LocalReference,
 
-    /// User name at the server. Default: git.
+    /// User name with which git logs in at the server. Default: git, which GitHub, GitLab and Gitea want.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 128))]
     #[x_kube(validation = rule::LOGIN_NAME.rule())]

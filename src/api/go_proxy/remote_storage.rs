@@ -68,7 +68,7 @@ pub struct GcsStorage {
     #[x_kube(validation = rule::GCS_BUCKET.rule())]
     pub bucket: String,
 
-    /// Project of the bucket. Default: that of the credentials.
+    /// Project that the engine is told the bucket is in. Default: that of the credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 6, max = 30))]
     #[x_kube(validation = rule::ORIGIN_NAME.rule())]
@@ -91,7 +91,7 @@ pub struct GcsStorage {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AzureBlobStorage {
-    /// Name of the storage account. Required.
+    /// Name of the storage account, which is also the first part of the address that is asked. Required.
     #[schemars(length(min = 3, max = 24))]
     #[x_kube(validation = rule::AZURE_ACCOUNT.rule())]
     pub account_name: String,
@@ -132,13 +132,13 @@ pub struct MongoStorage {
     /// certificate authority is out of this engine's reach.
     pub credentials_secret_ref: LocalReference,
 
-    /// Database. Default: athens.
+    /// Database that the modules are kept in; another one starts empty. Default: athens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 63))]
     #[x_kube(validation = rule::MONGO_NAME.rule())]
     pub database: Option<String>,
 
-    /// Collection. Default: modules.
+    /// Collection that lists the modules of that database; another one starts empty. Default: modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 63))]
     #[x_kube(validation = rule::MONGO_NAME.rule())]

@@ -212,7 +212,7 @@ pub struct KeyReference {
     #[x_kube(validation = rule::OBJECT_NAME.rule())]
     pub name: String,
 
-    /// Key within the object. Required.
+    /// Key of it whose value is the certificates, one after the other. Required.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rule::OBJECT_KEY.rule())]
     pub key: String,
@@ -234,7 +234,7 @@ pub struct EgressProxy {
     )]
     pub https: String,
 
-    /// Proxy for http addresses. Default: the same as `httpsProxy`.
+    /// Proxy that addresses of http are asked through. Default: the same as `httpsProxy`.
     #[serde(rename = "httpProxy", default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 512))]
     #[x_kube(
