@@ -125,6 +125,9 @@ impl Form {
     }
 
     fn explained(&self, value: &str) -> Message {
+        if !self.message.contains("%s") {
+            return Message::Message(self.message.to_owned());
+        }
         // The server drops a message with a line break in it.
         shown(self.message, &format!("{value}.replace('\\n', ' ')"))
     }
@@ -317,10 +320,10 @@ const LEADS_HOME: &str = "'%s' leads to the proxy's own pod or to services of it
 pub static ORIGIN_SCHEME: Form =
     Form::matching(r"^https?://", "'%s' does not begin with http:// or https://: the engine speaks nothing else");
 
-/// Login in an address.
+/// Login in an address. The one message without its value: it would carry the password on.
 pub static ORIGIN_USER: Form = Form::free_of(
     r"^[^/]*//[^/]*@",
-    "'%s' holds a login, which everyone who may read this object would see: leave it out",
+    "the address holds a login, which everyone who may read this object would see: leave out what stands before the @",
 );
 
 /// An address that GOPROXY can hold and no two programs read differently.
@@ -370,10 +373,19 @@ mod tests {
     fn every_pattern_compiles_and_every_message_shows_the_value() {
         for form in ALL {
             form.refuse("");
-            assert!(form.message.contains("'%s'") && form.message.contains(": "), "{}", form.message);
+            let shows = form.message.contains("'%s'") != std::ptr::eq(form, &raw const ORIGIN_USER);
+            assert!(shows && form.message.contains(": "), "{}", form.message);
             // Within a CEL string, and within a raw one.
             assert!(!form.message.contains(['"', '\\', '\n']) && !form.pattern().contains('\''), "{}", form.pattern());
         }
+    }
+
+    #[test]
+    fn a_login_is_refused_without_being_repeated() {
+        let said = ORIGIN_USER.refuse("https://user:swordfish@mirror.example.com").unwrap();
+        assert!(said.contains("holds a login") && !said.contains("swordfish") && !said.contains("user"), "{said}");
+        let rule = ORIGIN_USER.rule();
+        assert!(matches!(rule.message, Some(Message::Message(told)) if told == said));
     }
 
     #[test]
