@@ -190,11 +190,6 @@ impl HostOperator {
         self.cluster.stop(&self.name).await
     }
 
-    /// Kills it, and waits until it is gone.
-    pub async fn kill(&self) -> Result<()> {
-        self.cluster.kill(&self.name).await
-    }
-
     /// Waits until it has ended by itself.
     pub async fn wait_gone(&self) -> Result<()> {
         until(&format!("{} ends", self.name), Duration::from_secs(30), || async {

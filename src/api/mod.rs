@@ -13,9 +13,3 @@ pub mod status;
 
 /// The API group.
 pub const GROUP: &str = "goproxy.rs";
-
-/// The longest accepted `metadata.name`: leaves room for `-<region>` and a revision's hash within the 63 characters of a label.
-pub const NAME_MAX: usize = 40;
-
-/// Endings that a fleet's name may not have, because objects of another fleet carry them.
-pub const RESERVED_NAME_ENDINGS: [&str; 4] = ["-engine", "-origin", "-edge", "-data"];

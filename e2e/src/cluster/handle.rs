@@ -28,19 +28,14 @@ pub struct Lab {
     machine: Arc<Machine>,
     spec: Spec,
     clusters: Vec<Cluster>,
-    lock: Option<Lock>,
+    /// Only held: nobody else changes the lab as long as whoever made it works with it.
+    _lock: Option<Lock>,
 }
 
 impl Lab {
     /// Opens the lab that is up, without keeping others from changing it.
     pub fn attach(state: &StateDir) -> Result<Self> {
         Self::attach_with(state, None)
-    }
-
-    /// Opens the lab that is up and keeps the lock, so that nobody ends it while it is being tested.
-    pub fn attach_locked(state: &StateDir, verb: &str) -> Result<Self> {
-        let lock = Lock::take(state, verb)?;
-        Self::attach_with(state, Some(lock))
     }
 
     pub(super) fn attach_with(state: &StateDir, lock: Option<Lock>) -> Result<Self> {
@@ -55,7 +50,7 @@ impl Lab {
                 profile: spec.profile,
             })
         });
-        let lab = Self { clusters: clusters.collect::<Result<_>>()?, machine, spec, lock };
+        let lab = Self { clusters: clusters.collect::<Result<_>>()?, machine, spec, _lock: lock };
         lab.write_kubeconfig()?;
         Ok(lab)
     }
@@ -63,11 +58,6 @@ impl Lab {
     /// The shape of the lab.
     pub fn spec(&self) -> &Spec {
         &self.spec
-    }
-
-    /// Whether this process keeps others from changing the lab.
-    pub fn is_locked(&self) -> bool {
-        self.lock.is_some()
     }
 
     /// All clusters.

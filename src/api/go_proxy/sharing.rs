@@ -13,10 +13,9 @@ fn stored_in(places: &[&str]) -> String {
     format!("(has(self.storage) && ({}))", named.join(" || "))
 }
 
-/// Whether the storage belongs to one proxy.
+/// Whether the storage belongs to one proxy: whatever is neither in its pod nor on a volume of one node is shared.
 pub fn one_writer() -> String {
-    let shared = stored_in(&["s3", "gcs", "azureBlob", "mongo", "minio", "external"]);
-    format!("!({SHARED_DISK} || {shared})")
+    format!("(!has(self.storage) || has(self.storage.memory) || (has(self.storage.disk) && !{SHARED_DISK}))")
 }
 
 /// Whether proxies share storage that they damage without a lock between them. Athens writes files in place.
