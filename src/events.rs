@@ -142,9 +142,190 @@ fn event(type_: EventType, reason: &str, action: &str, mut note: String) -> Even
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
     use kube::client::Body;
+    use serde_json::json;
 
     use super::*;
+    use crate::{
+        api::status::RegionStatus,
+        plan::{fixture, plan},
+    };
+
+    const NORMAL: bool = true;
+    const WARNING: bool = false;
+
+    /// What is told of a change, as `kubectl describe` shows it: whether it is nothing to worry about, its reason, its text.
+    fn told(tell: impl FnOnce(&Events)) -> Vec<(bool, String, String)> {
+        let (sender, mut receiver) = mpsc::channel(WAITING_MOST);
+        let events = Events { sender, metrics: Arc::default() };
+        tell(&events);
+        drop(events);
+        std::iter::from_fn(|| receiver.try_recv().ok())
+            .map(|(event, fleet)| {
+                assert_eq!((fleet.name.as_deref(), fleet.namespace.as_deref()), (Some("corp"), Some("build")));
+                (matches!(event.type_, EventType::Normal), event.reason, event.note.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    fn fleet(status: Option<GoProxyStatus>) -> GoProxy {
+        let metadata = json!({ "name": "corp", "namespace": "build", "uid": "u" });
+        let object =
+            json!({ "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "metadata": metadata, "spec": {} });
+        GoProxy { status, ..serde_json::from_value(object).unwrap() }
+    }
+
+    #[test]
+    fn a_step_of_a_rollout_is_told_and_nothing_else_is() {
+        let (old, new) = ("corp-1".to_owned(), "corp-2".to_owned());
+        let started = || Some(Transition::Started { revision: new.clone() });
+        let cases = [
+            ("no step", None, Some(&old), None),
+            ("the first revision", started(), Some(&new), None),
+            ("a next revision", started(), Some(&old), Some(("RevisionStarted", "revision corp-2 starts"))),
+            ("while nothing serves", started(), None, Some(("RevisionStarted", "revision corp-2 starts"))),
+            (
+                "clients move",
+                Some(Transition::Moved { from: old.clone(), to: new.clone() }),
+                Some(&new),
+                Some(("ClientsMoved", "clients move from corp-1 to corp-2")),
+            ),
+            (
+                "old ones end",
+                Some(Transition::ScaledDown { revisions: vec!["corp-0".to_owned(), old.clone()] }),
+                Some(&new),
+                Some(("RevisionScaledDown", "corp-0, corp-1 goes to 0 pods")),
+            ),
+        ];
+        for (case, transition, stable, expected) in cases {
+            let object = serde_json::to_value(fleet(None)).unwrap();
+            let mut planned = plan(&fixture::observed(object));
+            planned.transition = transition;
+            planned.report.stable = stable.cloned();
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(reason, note): (&str, &str)| (NORMAL, reason.to_owned(), note.to_owned()))
+                .collect();
+            assert_eq!(told(|events| events.transition(&fleet(None), &planned)), expected, "{case}");
+        }
+    }
+
+    /// A status with one condition, if any: type, status, reason.
+    fn status(condition: Option<(&str, &str, &str)>, message: &str) -> GoProxyStatus {
+        let conditions = condition.map(|(type_, status, reason)| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
+            observed_generation: Some(1),
+        });
+        GoProxyStatus { conditions: conditions.into_iter().collect(), ..GoProxyStatus::default() }
+    }
+
+    #[test]
+    fn a_condition_is_told_when_it_changes() {
+        let ready = ("Ready", "True", "Available");
+        let starting = ("Ready", "False", "Progressing");
+        let crash = ("Ready", "False", "CrashLoop");
+        let stalled = ("Stalled", "True", "ImageUnavailable");
+        let going = ("Stalled", "False", "Available");
+        let resizing = ("VolumeSized", "False", "Resizing");
+        let stuck = ("VolumeSized", "False", "VolumeCannotGrow");
+        let unlocked = ("LockReady", "False", "LockUnavailable");
+        let cases = [
+            // What did not change is no news.
+            (Some(ready), Some(ready), None),
+            (Some(crash), Some(crash), None),
+            (Some(stalled), Some(stalled), None),
+            (Some(stuck), Some(stuck), None),
+            // Neither is that a new fleet does not serve yet.
+            (None, Some(starting), None),
+            (None, Some(going), None),
+            // What is wrong with it from the start is.
+            (None, Some(stalled), Some(WARNING)),
+            (None, Some(stuck), Some(WARNING)),
+            (None, Some(unlocked), Some(WARNING)),
+            (None, Some(resizing), Some(NORMAL)),
+            (None, Some(ready), Some(NORMAL)),
+            // From good to bad, from bad to good, and from one trouble to another.
+            (Some(ready), Some(crash), Some(WARNING)),
+            (Some(crash), Some(ready), Some(NORMAL)),
+            (Some(starting), Some(crash), Some(WARNING)),
+            (Some(going), Some(stalled), Some(WARNING)),
+            (Some(stalled), Some(going), Some(NORMAL)),
+            (Some(resizing), Some(stuck), Some(WARNING)),
+            // Not served, because somebody wants it so.
+            (Some(ready), Some(("Ready", "False", "Stopped")), Some(NORMAL)),
+            (Some(ready), Some(("Ready", "False", "Suspended")), Some(NORMAL)),
+            // What goes without saying is not told when it goes, and other types are not told at all.
+            (Some(stuck), None, None),
+            (None, Some(("Reconciling", "True", "Progressing")), None),
+            (None, Some(("EngineUpdateAvailable", "True", "NewerEngine")), None),
+        ];
+        for (before, after, expected) in cases {
+            let (old, new) = (status(before, "as it was"), status(after, "as it is"));
+            let reason = after.map_or("", |(_, _, reason)| reason);
+            let expected: Vec<_> =
+                expected.into_iter().map(|kind| (kind, reason.to_owned(), "as it is".to_owned())).collect();
+            assert_eq!(
+                told(|events| events.conditions(&fleet(Some(old)), &new)),
+                expected,
+                "from {before:?} to {after:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_text_or_time_of_a_condition_is_no_event() {
+        let crash = Some(("Ready", "False", "CrashLoop"));
+        let before = fleet(Some(status(crash, "restarted 3 times")));
+        assert!(told(|events| events.conditions(&before, &status(crash, "restarted 4 times"))).is_empty());
+        assert_eq!(told(|events| events.conditions(&fleet(None), &status(crash, "why"))).len(), 0);
+    }
+
+    #[test]
+    fn a_volume_left_behind_is_told_once() {
+        let left = |name: Option<&str>| GoProxyStatus {
+            regions: vec![RegionStatus { unused_volume: name.map(str::to_owned), ..RegionStatus::default() }],
+            ..GoProxyStatus::default()
+        };
+        let cases = [
+            (None, None, false),
+            (None, Some("corp-data"), true),
+            (Some("corp-data"), Some("corp-data"), false),
+            (Some("corp-data"), None, false),
+            (Some("corp-data"), Some("corp-other"), true),
+        ];
+        for (before, after, news) in cases {
+            let said = told(|events| events.volume(&fleet(Some(left(before))), &left(after)));
+            assert_eq!(said.len(), usize::from(news), "from {before:?} to {after:?}");
+            for (normal, reason, note) in said {
+                assert!(normal && reason == "VolumeKept" && note.contains(after.unwrap()), "{note}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_note_is_cut_where_a_character_ends() {
+        let note = event(EventType::Normal, "Any", "Any", format!("{}äö", "a".repeat(NOTE_MOST - 1))).note.unwrap();
+        assert_eq!(note.len(), NOTE_MOST - 1);
+        assert_eq!(event(EventType::Normal, "Any", "Any", "short".to_owned()).note.as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_dropped() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let metrics = Arc::<Metrics>::default();
+        let events = Events { sender, metrics: metrics.clone() };
+        for text in ["first", "second", "third"] {
+            events.warn(&ObjectReference::default(), "Undecodable", text.to_owned());
+        }
+        assert_eq!(receiver.try_recv().unwrap().0.note.as_deref(), Some("first"));
+        assert!(receiver.try_recv().is_err());
+        assert!(metrics.encode().contains("lost_events_total 2"), "{}", metrics.encode());
+    }
 
     #[tokio::test]
     async fn a_replica_that_does_not_lead_tells_nothing() {
