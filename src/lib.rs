@@ -85,6 +85,10 @@
 //!   CEL rules are made from the same tables that [`plan::validate`] reads.
 //! * **Fleet names cannot end in `-engine`, `-origin`, `-edge`, `-data` or `-lock`**, because those endings are names of other
 //!   fleets' objects: so two fleets never meet on a child's name.
+//! * **A fleet may name any ServiceAccount of its namespace**, one with more rights too. No proxy and no Redis mounts a token of
+//!   its account, so those rights are out of its reach, and a policy that compares rights would guard nothing. What a cloud gives to an
+//!   account by its own means does reach the proxies: that is what `engine.serviceAccount` is for. So whoever may write a
+//!   namespace's fleets can use the cloud roles of its accounts; keep a role that they shall not have in another namespace.
 //! * **A login that is missing costs its host, not the fleet.** Logins for Git servers are mounted as optional files of one
 //!   volume, and a helper of a few lines of shell hands them to git at every call. So they rotate without a restart, are in no
 //!   argument and no environment, and a fleet starts and serves what it has while a Secret is missing; the engine's log, and its

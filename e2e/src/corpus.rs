@@ -290,6 +290,48 @@ mod tests {
         assert!(idle.is_empty(), "no row is refused by {idle:#?}");
     }
 
+    /// The refusals that the README shows as kubectl prints them, with white space folded: the field, and what is said of it.
+    fn refusals_of_the_readme() -> Vec<(String, String)> {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+        let text = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+        let shown = text.split("The GoProxy \"corp\" is invalid: ").skip(1).map(|rest| {
+            let entry = rest.split(" ```").next().unwrap_or(rest).trim_end();
+            let (field, said) = entry.split_once(": Invalid value: ").expect("kubectl says so of every refusal");
+            (field.to_owned(), said.to_owned())
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn the_refusals_that_the_readme_shows_are_what_is_said() {
+        let url = "http://169.254.169.254/latest";
+        let asked = [
+            ("spec.replicas", None, None, json!({ "replicas": 3 })),
+            (
+                "spec.upstream.proxies[0].url",
+                Some(url),
+                None,
+                json!({ "upstream": { "proxies": [{ "name": "mirror", "url": url }] } }),
+            ),
+            (
+                "spec.storage.disk.size",
+                None,
+                Some(json!({ "storage": { "disk": { "size": "50Gi" } } })),
+                json!({ "storage": { "disk": { "size": "10Gi" } } }),
+            ),
+            ("spec.engine.goEnv", None, None, json!({ "engine": { "goEnv": { "GOFLAGS": "-toolexec=x" } } })),
+            ("spec.engine.image", Some("athens:latest"), None, json!({ "engine": { "image": "athens:latest" } })),
+        ];
+        let said = asked.map(|(field, value, old, spec)| {
+            let row = Row { old, spec: Some(spec), ..rows().remove(0) };
+            let refused = refused_offline(&row).unwrap_or_else(|| panic!("{field} is accepted"));
+            let reason = refused.strip_prefix(&format!("{field}: ")).unwrap_or_else(|| panic!("{refused}")).to_owned();
+            // The API server shows the value itself where a rule stands at it.
+            (field.to_owned(), value.map_or(reason.clone(), |value| format!("\"{value}\": {reason}")))
+        });
+        assert_eq!(refusals_of_the_readme(), said);
+    }
+
     #[test]
     fn a_row_that_is_judged_wrongly_is_reported() {
         let mut row = rows().remove(0);

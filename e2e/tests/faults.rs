@@ -6,7 +6,7 @@ use goproxy_lab::scripted::{
     dice,
     digest::{difference, forget_history},
     fault::Fault,
-    scenario::{RESTORE, SCENARIOS, Scenario},
+    scenario::{FORGED, RESTORE, SCENARIOS, Scenario, labelled, unlabelled},
     sweep,
     world::Pace,
 };
@@ -101,4 +101,18 @@ fn after_a_restore_from_a_backup_the_end_is_that_of_before() {
         let differs = difference(&before, &end_of(&RESTORE));
         assert!(differs.is_empty(), "{differs}");
     }
+}
+
+/// An owner reference that somebody else wrote does no harm: what stands in the place of a child becomes that child, what has the
+/// label goes as if it were left over, and anything else stays as it is until the fleet goes.
+#[test]
+fn a_forged_owner_reference_changes_nothing_of_a_fleet() {
+    let born = SCENARIOS.iter().find(|scenario| scenario.name == "create on memory").unwrap();
+    let before = sweep::run(born, &[], Pace::default()).unwrap().digest;
+    let mut forged = sweep::run(&FORGED, &[], Pace::default()).unwrap();
+    assert!(forged.digest.remove(&unlabelled().to_string()).is_some(), "what has no label was removed");
+    assert!(!forged.digest.contains_key(&labelled().to_string()), "what claims to be a child and is none stays");
+    let differs = difference(&before, &forged.digest);
+    assert!(differs.is_empty(), "{differs}");
+    assert_eq!(forged.changes, 2, "one child is set right, one object goes");
 }

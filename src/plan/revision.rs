@@ -168,6 +168,35 @@ mod tests {
     }
 
     #[test]
+    fn annotations_and_labels_of_a_fleet_decide_nothing() {
+        let object = |metadata: Value| {
+            let mut fleet = json!({
+                "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "spec": {},
+                "metadata": { "name": "corp", "namespace": "build", "uid": "u" },
+            });
+            fleet["metadata"]["annotations"] = metadata["annotations"].clone();
+            fleet["metadata"]["labels"] = metadata["labels"].clone();
+            crate::plan::plan(&crate::plan::fixture::observed(fleet))
+        };
+        let plain = object(json!({}));
+        assert!(!plain.targets[0].objects.is_empty());
+        let dressed = object(json!({
+            "annotations": {
+                "goproxy.rs/replicas": "7",
+                "goproxy.rs/image": "registry.example.com/other:v1",
+                "goproxy.rs/moved-at": "2026-01-01T00:00:00Z",
+                "goproxy.rs/login": "corp-lock-1",
+                // Says nothing without `whenDeleted: Delete`.
+                "goproxy.rs/confirm-delete": "corp",
+                "kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z",
+                "nginx.ingress.kubernetes.io/configuration-snippet": "return 200;",
+            },
+            "labels": { "goproxy.rs/fleet": "other", "goproxy.rs/revision": "other-1", "app.kubernetes.io/name": "x" },
+        }));
+        assert_eq!(plain, dressed);
+    }
+
+    #[test]
     fn each_engine_keeps_its_own_version() {
         let mut old = smallest();
         old.engine.version = Version::V0_18_0;

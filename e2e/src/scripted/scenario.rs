@@ -100,6 +100,40 @@ pub static SCENARIOS: [Scenario; 28] = [
 /// right: one watch after the other lists anew, so what is known is partly of before and partly of after.
 pub static RESTORE: Scenario = scenario("restore from a backup", &[create_memory, back_up, log_debug], &[(0, restore)]);
 
+/// A tenant who may write objects of the fleet's namespace says of some that they are the fleet's. Not among the others,
+/// because what is told of it is about the end alone.
+pub static FORGED: Scenario = scenario("objects that claim to be the fleet's", &[create_memory], &[(0, forge)]);
+
+/// What [`FORGED`] makes that the operator must not touch: it has the fleet as its owner and not the label.
+pub fn unlabelled() -> Key {
+    Key::new("configmaps", NAMESPACE, "mods-unlabelled")
+}
+
+/// What [`FORGED`] makes that goes: whoever has owner and label is taken at their word, and the fleet asks for no such object.
+pub fn labelled() -> Key {
+    Key::new("configmaps", NAMESPACE, "mods-labelled")
+}
+
+/// Objects whose owner is said to be the fleet: two of other names, and one in the place of a child.
+fn forge(state: &mut State) {
+    let uid = state.get(&fleet()).map(|fleet| fleet["metadata"]["uid"].clone());
+    let owner = json!([{
+        "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "name": FLEET, "uid": uid,
+        "controller": true, "blockOwnerDeletion": true,
+    }]);
+    let account = Key::new("serviceaccounts", NAMESPACE, "mods-engine");
+    assert!(state.get(&account).is_some(), "there is a child to take the place of");
+    state.delete("kubectl", &account);
+    let strong = json!({ "metadata": { "ownerReferences": owner }, "automountServiceAccountToken": true });
+    let bare = json!({ "metadata": { "ownerReferences": owner }, "data": { "a": "b" } });
+    let labels = json!({ "goproxy.rs/fleet": FLEET, "app.kubernetes.io/managed-by": "goproxy-operator" });
+    let full = json!({ "metadata": { "ownerReferences": owner, "labels": labels }, "data": { "a": "b" } });
+    for (key, body) in [(account, strong), (unlabelled(), bare), (labelled(), full)] {
+        write::create(state, &key, &user(), body).expect("the name is free");
+    }
+    state.rules.foreign.insert(unlabelled());
+}
+
 fn user() -> Writer {
     Writer { manager: "kubectl".to_owned(), force: true, status: false }
 }
