@@ -26,12 +26,14 @@ struct Finding {
 }
 
 /// A permission that the operator uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Permission {
-    group: &'static str,
-    /// With the subresource after a slash.
-    resource: &'static str,
-    verb: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// API group, "" for core.
+    pub group: &'static str,
+    /// Plural name, with the subresource after a slash.
+    pub resource: &'static str,
+    /// What may be done with it.
+    pub verb: &'static str,
 }
 
 /// Prints a table; the exit code tells whether all is well.
@@ -117,7 +119,7 @@ async fn accepted(client: &Client, namespace: &str) -> Finding {
 }
 
 /// Everything that the operator does with what it watches and writes.
-fn fleet_permissions() -> Vec<Permission> {
+pub fn fleet_permissions() -> Vec<Permission> {
     let of = |source: Source, verbs: &'static [&'static str]| {
         let group = match source {
             Source::Fleets => GROUP,
@@ -128,6 +130,8 @@ fn fleet_permissions() -> Vec<Permission> {
     };
     let mut all: Vec<Permission> = of(Source::Fleets, &["get", "list", "watch"]).collect();
     all.push(Permission { group: GROUP, resource: "goproxies/status", verb: "patch" });
+    // Asked for by API servers that check who may set an owner reference which blocks the owner's deletion.
+    all.push(Permission { group: GROUP, resource: "goproxies/finalizers", verb: "update" });
     all.extend(of(Source::Pods, &["list", "watch"]));
     for kind in Kind::ALL {
         all.extend(of(Source::Children(kind), &["get", "list", "watch", "create", "patch"]));

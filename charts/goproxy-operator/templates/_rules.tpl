@@ -9,7 +9,7 @@ No wildcards, no reading of Secrets, nothing that hands out rights. Deleting is 
   verbs: [get, list, watch]
 - apiGroups: [goproxy.rs]
   resources: [goproxies/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Asked for by API servers that check who may set an owner reference which blocks the owner's deletion.
 - apiGroups: [goproxy.rs]
   resources: [goproxies/finalizers]
@@ -40,7 +40,7 @@ No wildcards, no reading of Secrets, nothing that hands out rights. Deleting is 
 # Why a proxy does not become ready is written in its pods.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::{Check, Golden, difference, finish, succeed, values};
+use super::{Check, Golden, agreement, difference, finish, succeed, values};
 
 /// The oldest supported Kubernetes: what renders for it must render for all.
 const KUBE_VERSION: &str = "1.33.0";
@@ -35,7 +35,7 @@ const REFUSED: [(&str, &str); 24] = [
     ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
     ("images.tag=v1", "additional properties 'images'"),
     ("log.levle=debug", "additional properties 'levle'"),
-    ("log.level=verbose", "'error', 'warn', 'info', 'debug', 'trace'"),
+    ("log.level=verbose", "'error', 'warn', 'info', 'debug'"),
     ("log.format=xml", "'json', 'text'"),
     ("replicas=-1", "/replicas"),
     ("replicas=two", "/replicas"),
@@ -61,10 +61,12 @@ pub fn chart(helm: &Path, repo: &Path, golden: Golden) -> Vec<Check> {
         checks.push(Check::from_result(format!("chart: {case}: lint"), chart.lint(case)));
         checks.push(Check::from_result(format!("chart: {case}: render"), chart.compare(case, golden)));
         checks.push(Check::from_result(format!("chart: {case}: rights"), chart.rights(case)));
+        checks.push(Check::from_result(format!("chart: {case}: flags"), chart.flags(case)));
     }
     for (set, message) in REFUSED {
         checks.push(Check::from_result(format!("chart: refuses {set}"), chart.refuses(set, message)));
     }
+    checks.push(Check::from_result("chart: the program knows every word for logs", chart.words_for_logs()));
     checks.push(Check::from_result("chart: definitions are the generated ones, kept", chart.definitions()));
     checks.push(Check::from_result("chart: the package renders like the directory", chart.package()));
     checks.push(Check::from_result("chart: monitors wait for their resource", chart.monitors()));
@@ -121,8 +123,28 @@ impl Chart<'_> {
             if !matches!(kind, "Role" | "ClusterRole") {
                 continue;
             }
+            if object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-fleets")) {
+                agreement::rights(&object)?;
+            }
             for rule in object["rules"].as_array().into_iter().flatten() {
                 harmless(kind, rule).with_context(|| format!("{kind} {}", object["metadata"]["name"]))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flags(&self, case: &str) -> anyhow::Result<()> {
+        started(&self.render(case)?)
+    }
+
+    /// Every value that the schema lets through for an enumeration is one that the program starts with.
+    fn words_for_logs(&self) -> anyhow::Result<()> {
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(self.directory.join("values.schema.json"))?)?;
+        for field in ["format", "level"] {
+            let words = schema["properties"]["log"]["properties"][field]["enum"].as_array();
+            for word in words.with_context(|| format!("log.{field} is no enumeration"))? {
+                let set = format!("log.{field}={}", word.as_str().unwrap_or_default());
+                started(&documents(&succeed(self.template(&self.directory).args(["--set", &set]))?)).context(set)?;
             }
         }
         Ok(())
@@ -197,6 +219,19 @@ impl Chart<'_> {
         }
         Ok(())
     }
+}
+
+/// Every program of ours in a render starts with its arguments.
+fn started(documents: &[Document]) -> anyhow::Result<()> {
+    let mut containers = 0;
+    for document in documents.iter().filter(|document| !document.is_definition()) {
+        let object = document.parse()?;
+        if object["kind"] == "Deployment" || object["kind"] == "Pod" {
+            containers += agreement::flags(&object)?;
+        }
+    }
+    ensure!(containers > 0, "nothing of ours is started");
+    Ok(())
 }
 
 fn policy(definition: &Value) -> &Value {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+pub mod agreement;
 pub mod chart;
 pub mod dependencies;
 pub mod source;
