@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_asks_for_what_the_probe_looks_for() {
+        let readme = include_str!("../../README.md");
+        let manifest = include_str!("../../Cargo.toml");
+        let rust = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+        for asked in
+            [format!("{MEMORY_GIB} GiB of free memory"), format!("Rust ≥ {rust},"), "x86-64, cgroup v1".to_owned()]
+        {
+            assert!(readme.contains(&asked), "the README does not say {asked:?}");
+        }
+    }
+
+    #[test]
     fn controllers_are_found_alone_and_joined() {
         assert!(missing_controllers("3:cpu,cpuacct:/\n2:cpuset:/\n1:memory:/\n0::/\n").is_empty());
         assert_eq!(missing_controllers("0::/user.slice\n"), ["cpu", "cpuacct", "cpuset", "memory"]);

@@ -22,6 +22,7 @@ use super::{closing, or_interrupted, print, repo};
 use crate::cluster::until;
 use crate::image::{self, Image};
 use crate::operator;
+use crate::probe;
 use crate::progress::Progress;
 use crate::tools::{self, Family};
 
@@ -113,11 +114,22 @@ impl Install {
     }
 }
 
+/// What builds the images and pushes them, and the Debian package of each.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("apt-config", "apt"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("git", "git"),
+    ("gcc", "gcc"),
+    ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
+    ("skopeo", "skopeo"),
+];
+
 /// Installs operator and fleet in namespaces of their own and downloads through the fleet.
 pub async fn install(install: &Install, progress: &Progress) -> Result<()> {
     let (repo, Install { target, registry, .. }) = (repo()?, install);
     let client = target.client().await?;
     check_unused(&client, &target.context).await?;
+    probe::packages(PROGRAMS, progress)?;
     tools::ensure(&[Family::Kubernetes, Family::Helm], progress)?;
     let digest = push(Image::Operator, install, progress).await?;
     push(Image::Athens, install, progress).await?;
