@@ -204,7 +204,7 @@ mod tests {
     fn fleets_that_exist_keep_their_revisions() {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         for (file, revision) in [
-            ("autoscaled", "autoscaled-6e7367b462"),
+            ("autoscaled", "autoscaled-daa00c5fe2"),
             ("corporate", "corp-af7d1e98cc"),
             ("minimal", "goproxy-097c242dfc"),
             ("mirror-only", "mirror-only-e5eb2b8f01"),

@@ -1,6 +1,6 @@
 //! The stories that need a real API server and controllers, but no containers.
 
-use super::{Story, changes, convergence, corpus, faults, leadership, surface};
+use super::{Story, changes, convergence, corpus, faults, leadership, logs, rights, surface};
 
 /// The one that needs [`Stage::drill`](super::Stage::drill).
 pub const WITH_DRILL: Story =
@@ -33,10 +33,15 @@ pub const ALL: &[Story] = &[
     },
     WITH_DRILL,
     Story { name: "a leaving leader hands over", tell: leadership::a_leaving_leader_hands_over },
+    Story { name: "a killed leader is replaced", tell: leadership::a_killed_leader_is_replaced },
     Story { name: "a deposed leader changes nothing", tell: leadership::a_deposed_leader_changes_nothing },
     Story {
         name: "whatever goes wrong once with a call, the end is the same",
         tell: faults::whatever_goes_wrong_the_end_is_the_same,
     },
     Story { name: "nothing is written at rest, nor after a restart", tell: convergence::nothing_is_written_at_rest },
+    Story { name: "a right that was taken away is named", tell: rights::a_right_that_was_taken_is_named },
+    // It takes every fleet that is left with it.
+    Story { name: "a definition that was taken away is named", tell: rights::a_definition_that_was_taken_is_named },
+    Story { name: "every line of the log is a JSON object", tell: logs::every_line_is_an_object },
 ];

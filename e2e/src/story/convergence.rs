@@ -24,7 +24,7 @@ use super::{Stage, Telling};
 use crate::{audit::AuditLog, cluster::until};
 
 /// Kinds of child, with group and version, as a user of kubectl names them.
-pub const KINDS: [(&str, &str, &str); 9] = [
+pub const KINDS: [(&str, &str, &str); 10] = [
     ("apps", "v1", "ControllerRevision"),
     ("", "v1", "ServiceAccount"),
     ("networking.k8s.io", "v1", "NetworkPolicy"),
@@ -34,6 +34,7 @@ pub const KINDS: [(&str, &str, &str); 9] = [
     ("", "v1", "Service"),
     ("policy", "v1", "PodDisruptionBudget"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler"),
+    ("apps", "v1", "StatefulSet"),
 ];
 
 const REPAIR: Duration = Duration::from_secs(20);
@@ -87,35 +88,60 @@ pub fn a_fleet_is_born(stage: &Stage) -> Telling<'_> {
         let expected: BTreeSet<_> = KINDS.iter().map(|kind| kind.2).collect();
         let missing: Vec<_> = expected.difference(&kinds).copied().collect();
         ensure!(
-            missing == ["HorizontalPodAutoscaler", "PersistentVolumeClaim"],
+            missing == ["HorizontalPodAutoscaler", "PersistentVolumeClaim", "StatefulSet"],
             "unexpected children: missing {missing:?}"
         );
         stage.abandon(namespace).await
     })
 }
 
-/// Every kind of child comes back when it is deleted and is put right when it is edited.
+/// A fleet that has a child of every kind but a claim.
+fn with_nearly_everything() -> Value {
+    json!({
+        "storage": {"s3": {"bucket": "drift", "region": "eu-central-1", "credentialsSecretRef": {"name": "s3"}}},
+        "lock": {"managedRedis": {}},
+        "autoscaling": {"maxReplicas": 2},
+        "rollout": {"scaleDownDelay": "2s"},
+    })
+}
+
+/// Every child comes back when it is deleted and is put right when it is edited. A claim is only edited: its volume would go.
 pub fn drift_is_repaired(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let namespace = "drift";
         stage.cluster.namespace(namespace).await?;
-        let mut spec = in_memory();
-        spec["autoscaling"] = json!({"maxReplicas": 1});
-        stage.apply_fleet(namespace, "corp", spec).await?;
+        stage.apply_fleet(namespace, "corp", with_nearly_everything()).await?;
+        stage.apply_fleet(namespace, "disk", json!({"storage": {"disk": {"size": "1Gi"}}})).await?;
         stage.wait_settled(namespace, "corp").await?;
-        for kind in KINDS.into_iter().filter(|kind| kind.2 != "PersistentVolumeClaim") {
-            deleted_child_returns(stage, namespace, kind).await?;
-            edited_child_is_put_right(stage, namespace, kind).await?;
+        let mut broken = BTreeSet::new();
+        for kind in KINDS {
+            for child in children(stage, namespace, "corp", kind).await? {
+                deleted_child_returns(stage, namespace, kind, &child).await?;
+                edited_child_is_put_right(stage, namespace, kind, &child.name_any()).await?;
+                broken.insert(kind.2);
+            }
         }
+        // Nothing binds it here, so this fleet never settles.
+        let claim = KINDS[4];
+        let made = until("the claim is made", REPAIR, || async {
+            Ok(children(stage, namespace, "disk", claim).await?.into_iter().next())
+        });
+        edited_child_is_put_right(stage, namespace, claim, &made.await?.name_any()).await?;
+        broken.insert(claim.2);
+        let all: BTreeSet<_> = KINDS.iter().map(|kind| kind.2).collect();
+        ensure!(broken == all, "only these kinds were there to be broken: {broken:?}");
         stage.wait_settled(namespace, "corp").await?;
         stage.abandon(namespace).await
     })
 }
 
-async fn deleted_child_returns(stage: &Stage, namespace: &str, kind: (&str, &str, &str)) -> Result<()> {
+async fn deleted_child_returns(
+    stage: &Stage,
+    namespace: &str,
+    kind: (&str, &str, &str),
+    child: &DynamicObject,
+) -> Result<()> {
     let api = api(stage, namespace, kind);
-    let child =
-        children(stage, namespace, "corp", kind).await?.into_iter().next().with_context(|| format!("no {}", kind.2))?;
     let (name, uid) = (child.name_any(), child.uid());
     let start = Instant::now();
     let how = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
@@ -124,25 +150,22 @@ async fn deleted_child_returns(stage: &Stage, namespace: &str, kind: (&str, &str
         Ok(api.get_opt(&name).await?.filter(|now| now.uid() != uid))
     })
     .await?;
-    stage.progress.note(format!("deleted {} returned after {} ms", kind.2, start.elapsed().as_millis()));
+    stage.progress.note(format!("deleted {} {name} returned after {} ms", kind.2, start.elapsed().as_millis()));
     Ok(())
 }
 
-async fn edited_child_is_put_right(stage: &Stage, namespace: &str, kind: (&str, &str, &str)) -> Result<()> {
+async fn edited_child_is_put_right(stage: &Stage, namespace: &str, kind: (&str, &str, &str), name: &str) -> Result<()> {
     let api = api(stage, namespace, kind);
-    let child =
-        children(stage, namespace, "corp", kind).await?.into_iter().next().with_context(|| format!("no {}", kind.2))?;
-    let name = child.name_any();
     let start = Instant::now();
     // A label that every child has: its value is ours, whatever the kind.
     let edit = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
-    api.patch(&name, &PatchParams::default(), &Patch::Merge(edit)).await?;
+    api.patch(name, &PatchParams::default(), &Patch::Merge(edit)).await?;
     until(&format!("{} {name} is put right", kind.2), REPAIR, || async {
-        let now = api.get(&name).await?;
+        let now = api.get(name).await?;
         Ok(now.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "goproxy-operator").then_some(()))
     })
     .await?;
-    stage.progress.note(format!("edited {} was put right after {} ms", kind.2, start.elapsed().as_millis()));
+    stage.progress.note(format!("edited {} {name} was put right after {} ms", kind.2, start.elapsed().as_millis()));
     Ok(())
 }
 

@@ -106,8 +106,8 @@ async fn private_stays_private(stage: &Stage) -> Result<()> {
 /// of their own.
 pub(crate) struct Origin {
     namespace: String,
-    /// The zip of this one takes long.
-    slow: Option<Module>,
+    /// The zip of this one takes long: so many bytes a second.
+    slow: Option<(Module, u32)>,
 }
 
 impl Origin {
@@ -116,8 +116,8 @@ impl Origin {
         Self::start_with(stage, namespace, None).await
     }
 
-    /// The same, and it gives out the zip of one module with two kilobytes a second.
-    pub(super) async fn start_with(stage: &Stage, namespace: &str, slow: Option<Module>) -> Result<Self> {
+    /// The same, and it gives out the zip of one module with so many bytes a second.
+    pub(super) async fn start_with(stage: &Stage, namespace: &str, slow: Option<(Module, u32)>) -> Result<Self> {
         stage.cluster.import(&image::archive(Image::Origin, &stage.progress)?).await?;
         stage.cluster.namespace(namespace).await?;
         let origin = Self { namespace: namespace.to_owned(), slow };
@@ -142,11 +142,11 @@ impl Origin {
         let issued = rcgen::generate_simple_self_signed([self.host()]).context("cannot make a certificate")?;
         let listen = "8443 ssl;\n        ssl_certificate /tls/tls.crt;\n        ssl_certificate_key /tls/tls.key";
         let mut conf = server::nginx_conf(listen, "/srv/origin", "/tmp", "/dev/stdout");
-        if let Some(module) = self.slow {
+        if let Some((module, rate)) = self.slow {
             let (path, version) = module.escaped();
             let place = "        location ~ \\.zip$ {";
             ensure!(conf.contains(place), "the configuration of the origin has no place for a slow module");
-            let slow = format!("        location = /{path}/@v/{version}.zip {{ limit_rate 2k; }}\n{place}");
+            let slow = format!("        location = /{path}/@v/{version}.zip {{ limit_rate {rate}; }}\n{place}");
             conf = conf.replace(place, &slow);
         }
         let labels = json!({"app": ORIGIN});

@@ -8,7 +8,10 @@ use kube::Api;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{Stage, Telling, convergence::in_memory};
+use super::{
+    Stage, Telling,
+    convergence::{in_memory, stable},
+};
 use crate::{
     audit::AuditLog,
     cluster::until,
@@ -67,6 +70,45 @@ pub fn a_leaving_leader_hands_over(stage: &Stage) -> Telling<'_> {
         second.stop().await?;
         ours.start_again().await?;
         wait_holder(stage, "operator").await.map(drop)
+    })
+}
+
+/// A leader that is killed gives nothing back: another one leads once the lease has run out, no earlier, and does what came up
+/// meanwhile.
+pub fn a_killed_leader_is_replaced(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "killed";
+        stage.cluster.namespace(namespace).await?;
+        let ours = stage.operator()?;
+        ours.stop().await?;
+        let binary = binary(&stage.progress)?;
+        HostOperator::start(&stage.cluster, "operator-one", &binary, 18_196, &SHORT).await?;
+        wait_holder(stage, "operator-one").await?;
+        stage.apply_fleet(namespace, "corp", in_memory()).await?;
+        let before = stable(&stage.wait_settled(namespace, "corp").await?)?;
+        let second = HostOperator::start(&stage.cluster, "operator-two", &binary, 18_197, &SHORT).await?;
+        second.wait_ready().await?;
+        let start = Instant::now();
+        stage.cluster.kill("operator-one").await?;
+        let mut spec = in_memory();
+        spec["engine"] = json!({"fetchWorkers": 7});
+        stage.apply_fleet(namespace, "corp", spec).await?;
+        wait_holder(stage, "operator-two").await?;
+        let took = start.elapsed();
+        // The lease was last renewed up to a second before, and the next leader asks once a second.
+        ensure!(took > Duration::from_secs(4), "the lease was taken after {took:?}, before it had run out");
+        ensure!(took < Duration::from_secs(12), "the lease had run out for long when it was taken, after {took:?}");
+        let after = stable(&stage.wait_settled(namespace, "corp").await?)?;
+        ensure!(before != after, "the next leader did not take up the change");
+        stage.progress.note(format!(
+            "killed: another one led after {:.1} s, and the change of that time was done after {:.1} s",
+            took.as_secs_f64(),
+            start.elapsed().as_secs_f64()
+        ));
+        second.stop().await?;
+        ours.start_again().await?;
+        wait_holder(stage, "operator").await?;
+        stage.abandon(namespace).await
     })
 }
 

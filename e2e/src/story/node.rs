@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Stage, Story, adopt, download, engines, serving, troubles};
+use super::{Stage, Story, adopt, download, engines, policy, serving, troubles};
 use crate::{
     cluster::until,
     image::{self, Image},
@@ -17,7 +17,10 @@ pub const ALL: &[Story] = &[
     Story { name: "the chart's own test passes", tell: serving::the_chart_tests_itself },
     Story { name: "the smallest fleet serves from its volume", tell: serving::the_smallest_fleet_serves },
     Story { name: "pods pass Pod Security restricted", tell: serving::pods_are_restricted },
-    Story { name: "only the proxy's port is open", tell: serving::only_the_port_is_open },
+    Story {
+        name: "only the proxy's port is open, and services of the node are out of reach",
+        tell: policy::only_the_port_is_open,
+    },
     Story {
         name: "downloads are verified, and served by Athens with the origin unplugged",
         tell: download::downloads_are_verified_then_served_without_the_origin,

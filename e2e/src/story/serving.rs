@@ -1,6 +1,7 @@
 //! Real proxies serve real clients, while they change too.
 
 use std::{
+    io::Cursor,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,22 +20,20 @@ use kube::{
     api::{DeleteParams, ListParams},
     runtime::{WatchStreamExt as _, watcher},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
+use zip::ZipArchive;
 
 use super::{
     Stage, Telling,
     convergence::{in_memory, stable},
+    download::Origin,
 };
-use crate::{
-    cluster::until,
-    image::{self, Image},
-    operator,
-};
+use crate::{cluster::until, operator, origin::generated::Module};
 
 /// `helm test` passes on a fresh installation.
 pub fn the_chart_tests_itself(stage: &Stage) -> Telling<'_> {
@@ -75,49 +74,6 @@ pub fn pods_are_restricted(stage: &Stage) -> Telling<'_> {
         ensure!(container.read_only_root_filesystem == Some(true), "the root file system can be written");
         stage.abandon(namespace).await
     })
-}
-
-/// Another port of the pod is closed to other pods, the proxy's port is open.
-pub fn only_the_port_is_open(stage: &Stage) -> Telling<'_> {
-    Box::pin(async {
-        let namespace = "ports";
-        stage.cluster.namespace(namespace).await?;
-        stage.apply_fleet(namespace, "corp", in_memory()).await?;
-        stage.wait_settled(namespace, "corp").await?;
-        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
-        let labels = ListParams::default().labels("goproxy.rs/fleet=corp");
-        let pod = pods.list(&labels).await?.into_iter().next().context("no pod")?;
-        let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
-        // A listener beside the engine, in the same pod, is what a policy has to keep closed; 3001 is Athens' profiler port.
-        let open = run_client(stage, namespace, "open", &format!("http://{address}:3000/healthz")).await?;
-        ensure!(open == "Succeeded", "the proxy's own port is closed: {open}");
-        let probe = run_client(stage, namespace, "closed", &format!("http://{address}:3001/")).await?;
-        ensure!(probe == "Failed", "another port is open: {probe}");
-        stage.abandon(namespace).await
-    })
-}
-
-/// Runs one request in a pod of its own and tells how the pod ended.
-async fn run_client(stage: &Stage, namespace: &str, name: &str, url: &str) -> Result<String> {
-    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
-    let pod = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "restartPolicy": "Never",
-            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{
-                "name": "client", "image": image::reference(Image::Busybox),
-                "command": ["/bin/busybox", "timeout", "5", "/bin/busybox", "wget", "-q", "-O", "/dev/null", url],
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-            }],
-        },
-    });
-    pods.create(&kube::api::PostParams::default(), &serde_json::from_value(pod)?).await?;
-    until(&format!("the pod {name} ends"), Duration::from_secs(30), || async {
-        let phase = pods.get(name).await?.status.and_then(|status| status.phase).unwrap_or_default();
-        Ok(["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase))
-    })
-    .await
 }
 
 /// The HorizontalPodAutoscaler finds the fleet's scale subresource, its pods and their CPU. It needs the metrics, which a lab does
@@ -206,30 +162,77 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// From v0.18.0 to v0.18.1 and back, with what was told in between.
+/// From v0.18.0 to v0.18.1 and back, with what was told in between. A client that never tries again asks all the time, and a
+/// download that began before the way back is slower than that and comes whole.
 pub fn athens_is_upgraded_and_taken_back(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let namespace = "versions";
-        stage.cluster.namespace(namespace).await?;
-        for version in ["v0.18.0", "v0.18.1", "v0.18.0"] {
-            let mut spec = in_memory();
-            spec["engine"] = json!({"version": version});
-            stage.apply_fleet(namespace, "corp", spec).await?;
-            let fleet = stage.wait_settled(namespace, "corp").await?;
-            let body = body_of(&service_address(stage, namespace).await?, "/version").await?;
-            ensure!(body.contains(version), "{version} was asked for, {body} answers");
-            let update = super::condition(&fleet, "EngineUpdateAvailable").context("no word of updates")?;
-            let told = (update.status.as_str(), update.reason.as_str());
-            let expected = if version == "v0.18.0" { ("True", "FaultyEngine") } else { ("False", "UpToDate") };
-            ensure!(told == expected, "EngineUpdateAvailable is {told:?} on {version}");
-            ensure!(
-                version != "v0.18.0" || update.message.contains("404"),
-                "the fault is not told: {}",
-                update.message
-            );
-        }
+        // 16 kB, so that its pod is told to end while it is under way.
+        let slow = Module::new(29, 0);
+        let origin = Origin::start_with(stage, namespace, Some((slow, 800))).await?;
+        let mut spec = in_memory();
+        spec["upstream"] = origin.upstream("authority")?;
+        becomes(stage, namespace, &mut spec, "v0.18.0").await?;
+        let address = service_address(stage, namespace).await?;
+        let client = Asking::start(address.clone(), PATIENT);
+        becomes(stage, namespace, &mut spec, "v0.18.1").await?;
+
+        let connection = begin(&address, &slow.zip()).await?;
+        let download =
+            tokio::spawn(async move { Ok::<_, anyhow::Error>((whole_zip(connection).await?, Instant::now())) });
+        becomes(stage, namespace, &mut spec, "v0.18.0").await?;
+        let moved = Instant::now();
+        let late = timeout(Duration::from_mins(2), download).await.context("the slow download has no end")?;
+        let (files, ended) = late?.context("a download that began before the change")?;
+        ensure!(ended > moved, "the download ended before the change was done, which proves nothing: make it slower");
+        ensure!(files == 3, "{files} files came, not 3");
+        let asked = client.stop().await?;
+        stage.progress.note(format!(
+            "{} requests, {} failed; a download ended whole {:.1} s after its proxy was replaced",
+            asked.sent,
+            asked.failed,
+            (ended - moved).as_secs_f64()
+        ));
+        ensure!(asked.failed == 0, "{} of {} requests failed: {}", asked.failed, asked.sent, asked.last_error);
         stage.abandon(namespace).await
     })
+}
+
+/// Gives the fleet this version of its engine, and waits until it answers and is told of.
+async fn becomes(stage: &Stage, namespace: &str, spec: &mut Value, version: &str) -> Result<()> {
+    spec["engine"] = json!({"version": version});
+    stage.apply_fleet(namespace, "corp", spec.clone()).await?;
+    let fleet = stage.wait_settled(namespace, "corp").await?;
+    let body = body_of(&service_address(stage, namespace).await?, "/version").await?;
+    ensure!(body.contains(version), "{version} was asked for, {body} answers");
+    let update = super::condition(&fleet, "EngineUpdateAvailable").context("no word of updates")?;
+    let told = (update.status.as_str(), update.reason.as_str());
+    let expected = if version == "v0.18.0" { ("True", "FaultyEngine") } else { ("False", "UpToDate") };
+    ensure!(told == expected, "EngineUpdateAvailable is {told:?} on {version}");
+    ensure!(version != "v0.18.0" || update.message.contains("404"), "the fault is not told: {}", update.message);
+    Ok(())
+}
+
+/// Sends a request: from now on its connection leads to one pod, whatever becomes of the Service.
+async fn begin(address: &str, path: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    // The old protocol has no chunks, which would have to be put together.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: corp\r\n\r\n").as_bytes()).await?;
+    Ok(stream)
+}
+
+/// Reads the answer to its end; how many files are in it, all of which have the sums that the zip gives them.
+async fn whole_zip(mut stream: TcpStream) -> Result<usize> {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("the answer was cut off")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    ensure!(head.split_whitespace().nth(1) == Some("200"), "the answer is {head}");
+    let mut zip = ZipArchive::new(Cursor::new(&answer[end + 4..])).context("what came is no whole zip")?;
+    for place in 0..zip.len() {
+        std::io::copy(&mut zip.by_index(place)?, &mut std::io::sink()).context("a file in the zip is damaged")?;
+    }
+    Ok(zip.len())
 }
 
 /// How long an answer may take before it counts as none.

@@ -1,10 +1,20 @@
 //! What a user of kubectl sees: columns, explanations, refusals.
 
-use anyhow::{Context as _, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use goproxy_operator::api::go_proxy::GoProxy;
+use kube::{ResourceExt as _, api::DynamicObject};
 use serde_json::json;
 
-use super::{Stage, Telling, convergence::in_memory};
-use crate::operator::{documents, kubectl, kubectl_with_input};
+use super::{
+    Stage, Telling, condition,
+    convergence::{KINDS, children, in_memory},
+};
+use crate::{
+    cluster::until,
+    operator::{documents, kubectl, kubectl_with_input},
+};
 
 /// `kubectl get gp` shows readiness, version, replicas, one line for people, and age.
 pub fn columns_tell_the_state(stage: &Stage) -> Telling<'_> {
@@ -65,20 +75,62 @@ pub fn refusals_name_field_value_and_fix(stage: &Stage) -> Telling<'_> {
     })
 }
 
-/// Every example is accepted as it stands.
+/// Every example is accepted as it stands, and becomes what it can become where no volume is bound and pods are only played: each
+/// in a namespace of its own, as a reader would try it.
 pub fn examples_are_accepted(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
-        let mut count = 0;
+        let mut tried = Vec::new();
         for entry in std::fs::read_dir(stage.repo.join("examples"))? {
             let path = entry?.path();
-            let text = std::fs::read_to_string(&path)?;
-            ensure!(!documents(&text)?.is_empty(), "{} holds no object", path.display());
-            let arguments =
-                ["apply", "--dry-run=server", "--validate=strict", "--filename", &path.display().to_string()];
+            let fleets = documents(&std::fs::read_to_string(&path)?)?;
+            let is_fleet = |object: &DynamicObject| object.types.as_ref().is_some_and(|types| types.kind == "GoProxy");
+            let fleets: Vec<_> = fleets.into_iter().filter(is_fleet).collect();
+            ensure!(!fleets.is_empty(), "{} holds no fleet", path.display());
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).context("an example's name is no text")?;
+            let namespace = format!("example-{stem}");
+            stage.cluster.namespace(&namespace).await?;
+            let file = path.display().to_string();
+            let arguments = ["apply", "--validate=strict", "--namespace", &namespace, "--filename", &file];
             kubectl(&stage.cluster, &stage.repo, &arguments).await?;
-            count += 1;
+            tried.push((namespace, file, fleets));
         }
-        ensure!(count >= 5, "only {count} examples");
+        ensure!(tried.len() >= 5, "only {} examples", tried.len());
+        for (namespace, file, fleets) in tried {
+            for fleet in fleets {
+                becomes_what_it_can(stage, &namespace, &fleet).await.with_context(|| file.clone())?;
+            }
+            let arguments = ["delete", "--wait", "--timeout=30s", "--namespace", &namespace, "--filename", &file];
+            kubectl(&stage.cluster, &stage.repo, &arguments).await?;
+            stage.abandon(&namespace).await?;
+        }
         Ok(())
     })
+}
+
+/// Waits for what an example leads to here, which follows from where it stores.
+async fn becomes_what_it_can(stage: &Stage, namespace: &str, fleet: &DynamicObject) -> Result<()> {
+    let name = fleet.name_any();
+    let given = |path: &str| fleet.data.pointer(path).is_some();
+    if given("/spec/storage/disk/existingClaim") {
+        stage.wait_not_ready(namespace, &name, "VolumeMissing").await?;
+    } else if given("/spec/storage/disk") || !given("/spec/storage") {
+        stage.wait_not_ready(namespace, &name, "VolumePending").await?;
+    } else if given("/spec/lock/managedRedis/persistence") {
+        let waits = |fleet: &GoProxy| {
+            condition(fleet, "LockReady").is_some_and(|lock| lock.status == "False" && lock.reason == "LockUnavailable")
+        };
+        stage.wait_fleet(namespace, &name, "Redis waits for its volume", Duration::from_mins(1), waits).await?;
+    } else {
+        stage.wait_settled(namespace, &name).await?;
+    }
+    let mut kinds = vec!["Deployment", "Service"];
+    kinds.extend(given("/spec/autoscaling").then_some("HorizontalPodAutoscaler"));
+    kinds.extend(given("/spec/lock/managedRedis").then_some("StatefulSet"));
+    for kind in KINDS.into_iter().filter(|kind| kinds.contains(&kind.2)) {
+        until(&format!("{name} has a {}", kind.2), Duration::from_secs(20), || async {
+            Ok((!children(stage, namespace, &name, kind).await?.is_empty()).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }

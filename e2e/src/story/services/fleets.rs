@@ -151,7 +151,7 @@ impl Parts {
         let cluster = &stage.cluster;
         let parts = Self {
             namespace,
-            origin: Origin::start_with(stage, namespace, slow).await?,
+            origin: Origin::start_with(stage, namespace, slow.map(|module| (module, 2048))).await?,
             bucket: bucket::start(cluster).await?,
             redis: redis::start(cluster).await?,
             sentinel: sentinel::start(cluster).await?,

@@ -1,6 +1,7 @@
 //! The services of the lab are what fleets will meet: each is used by a client that it was made for, with good and with
 //! bad credentials, is taken away and given back, and leaves nothing when it is closed.
 
+mod autoscaling;
 mod fleets;
 mod git;
 mod load;
@@ -50,6 +51,7 @@ pub const ALL: &[Story] = &[
         tell: private::the_way_out_is_taken_by_go_and_git,
     },
     Story { name: "a Redis that comes along locks for its fleet alone", tell: own_redis::it_locks_for_its_fleet_alone },
+    Story { name: "load brings a second proxy by the autoscaler", tell: autoscaling::load_brings_a_second_proxy },
     Story { name: "a bucket and a volume have one fleet each", tell: ownership::a_place_has_one_fleet },
     Story { name: "a volume grows, and one that is left is named", tell: volumes::it_grows_and_is_named_when_left },
     Story { name: "a full volume serves what it has", tell: volumes::full_it_serves_what_it_has },
