@@ -142,8 +142,9 @@ async fn execute(verb: Verb) -> Result<()> {
 
 async fn test(args: Test, progress: &Progress) -> Result<()> {
     let Test { tier, only, keep_going, kubernetes } = args;
-    let tiers = if tier.is_empty() { Tier::ALL.to_vec() } else { tier };
-    let options = suite::Options { tiers, only, keep_going, kubernetes };
+    let named = !tier.is_empty();
+    let tiers = if named { tier } else { Tier::ALL.to_vec() };
+    let options = suite::Options { tiers, named, only, keep_going, kubernetes };
     ensure!(suite::run(&repository(), &options, progress).await?, "not everything passed");
     Ok(())
 }

@@ -26,7 +26,8 @@ pub enum Tier {
     ControlPlane,
     /// Everything for real: kubelet, containers, Athens, a go client.
     Node,
-    /// What fleets use besides Kubernetes: object store, locks, Git server, way out.
+    /// What fleets use besides Kubernetes: object store, locks, Git server, way out. The stories that wait long for clocks of
+    /// others only when named.
     Services,
     /// The demo on a second cluster as if it were a user's own, with a registry. Only when named.
     OwnCluster,
@@ -47,6 +48,8 @@ impl Tier {
 pub struct Options {
     /// Which tiers, in order.
     pub tiers: Vec<Tier>,
+    /// Whether somebody named them, and so wants all of their stories.
+    pub named: bool,
     /// Only stories whose name contains this.
     pub only: Option<String>,
     /// Goes on with the next tier after a failure.

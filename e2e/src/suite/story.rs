@@ -66,7 +66,13 @@ pub(super) async fn services(repo: &Path, options: &Options, results: &mut Resul
     on_a_lab(&Spec::default(), results, progress, async |lab, results| {
         let stage = stage(lab, repo).await?;
         story::services::prepare(&stage, progress).await?;
-        tell(story::services::ALL, &stage, options, results, progress).await;
+        tell(story::services::SHORT, &stage, options, results, progress).await;
+        if options.named {
+            tell(story::services::LONG, &stage, options, results, progress).await;
+        } else {
+            let left: Vec<_> = story::services::LONG.iter().map(|story| story.name).collect();
+            progress.note(format!("told by --tier services alone: {}", left.join("; ")));
+        }
         Ok(())
     })
     .await

@@ -23,8 +23,8 @@ use crate::image::{self, Image};
 use crate::operator;
 use crate::progress::Progress;
 
-/// In the order in which they are told.
-pub const ALL: &[Story] = &[
+/// In the order in which they are told, in every run.
+pub const SHORT: &[Story] = &[
     Story { name: "a bucket keeps what a signed request stored", tell: storage::a_bucket_keeps_objects },
     Story { name: "two pods write to one volume", tell: storage::two_pods_write_to_one_volume },
     Story { name: "Redis lets in who has a password", tell: locks::redis_lets_in_who_has_a_password },
@@ -32,12 +32,6 @@ pub const ALL: &[Story] = &[
     Story { name: "etcd gives a lock to one at a time", tell: locks::etcd_gives_a_lock_to_one },
     Story { name: "a Git server lets in who has credentials", tell: git::a_server_lets_in_who_has_credentials },
     Story { name: "a go command in a pod gets private modules", tell: git::a_go_command_gets_private_modules },
-    Story { name: "with each lock one cold module is fetched once", tell: fleets::one_fetch_with_each_lock },
-    Story {
-        name: "without its lock a fleet serves what it has, and recovers",
-        tell: fleets::a_lost_lock_costs_misses_only,
-    },
-    Story { name: "without its bucket a fleet says that it serves nobody", tell: fleets::a_lost_bucket_is_told_of },
     Story {
         name: "private code needs no login at the client",
         tell: private::private_code_needs_no_login_at_the_client,
@@ -56,6 +50,16 @@ pub const ALL: &[Story] = &[
     Story { name: "a volume grows, and one that is left is named", tell: volumes::it_grows_and_is_named_when_left },
     Story { name: "a full volume serves what it has", tell: volumes::full_it_serves_what_it_has },
     Story { name: "the way out leads through a proxy that writes down", tell: storage::the_way_out_is_written_down },
+];
+
+/// Those that wait long for clocks of others: lock times and probes. They are told when the tier is named.
+pub const LONG: &[Story] = &[
+    Story { name: "with each lock one cold module is fetched once", tell: fleets::one_fetch_with_each_lock },
+    Story {
+        name: "without its lock a fleet serves what it has, and recovers",
+        tell: fleets::a_lost_lock_costs_misses_only,
+    },
+    Story { name: "without its bucket a fleet says that it serves nobody", tell: fleets::a_lost_bucket_is_told_of },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.
