@@ -8,6 +8,8 @@
 //! backup, everything is older than what was seen. But a list may come out of a cache that lags behind our own writes, so
 //! an answer that no watch has told yet is not given up for an older version.
 
+mod snapshot;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
@@ -23,14 +25,12 @@ use super::{
     kept::{Child, Entry, Fleet, KeptPod},
     size::Bytes,
 };
-use crate::{
-    api::go_proxy::GoProxy,
-    plan::{
-        Obstacle, Pod,
-        object::{Fingerprint, Kind},
-        ownership::Claim,
-    },
+use crate::plan::{
+    Obstacle,
+    object::{Fingerprint, Kind},
 };
+
+pub use snapshot::Snapshot;
 
 /// The store. Every method is short and in memory.
 #[derive(Debug, Default)]
@@ -56,23 +56,6 @@ struct Inner {
     woken: BTreeSet<FleetKey>,
 }
 
-/// What is known of a fleet at one moment.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// Uid of the fleet.
-    pub uid: Box<str>,
-    /// The fleet, or why it cannot be read.
-    pub fleet: Result<Arc<GoProxy>, Arc<str>>,
-    /// Its children, whoever owns them.
-    pub children: Vec<Child>,
-    /// Its pods that have not ended for good.
-    pub pods: Vec<Pod>,
-    /// What other fleets say or do about the place where it wants to store.
-    pub claims: Vec<Claim>,
-    /// What could not be written last time.
-    pub obstacles: Vec<Obstacle>,
-}
-
 impl Store {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change below leaves the maps whole, so a panic elsewhere does not spoil them.
@@ -82,24 +65,6 @@ impl Store {
     /// Whether the fleet of this name is still the one of this uid.
     pub fn is_fleet(&self, key: &FleetKey, uid: &str) -> bool {
         self.lock().fleets.get(key).and_then(|entry| entry.fleet.as_ref()).is_some_and(|fleet| *fleet.uid == *uid)
-    }
-
-    /// What is known of a fleet. `None` when it does not exist.
-    pub fn snapshot(&self, key: &FleetKey) -> Option<Snapshot> {
-        let inner = self.lock();
-        let entry = inner.fleets.get(key)?;
-        let fleet = entry.fleet.as_ref()?;
-        Some(Snapshot {
-            uid: fleet.uid.clone(),
-            fleet: fleet.read.clone(),
-            children: entry.children.clone(),
-            pods: entry.pods.iter().filter_map(|kept| kept.pod.clone()).collect(),
-            claims: fleet
-                .read
-                .as_ref()
-                .map_or_else(|_| Vec::new(), |read| inner.places.claims(&inner.fleets, key, read)),
-            obstacles: entry.obstacles.clone(),
-        })
     }
 
     /// One child.
