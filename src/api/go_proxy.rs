@@ -101,8 +101,9 @@ pub struct GoProxySpec {
 
     /// Where modules are kept: exactly one place. Default: `disk` with 20Gi on the cluster's default StorageClass. Another place
     /// starts empty; a volume, bucket or database that is no longer used is kept. Logins come from Secrets of this namespace
-    /// and are read when a proxy starts: to bring a changed Secret to all of them, change an annotation in
-    /// `engine.pod.annotations`.
+    /// and are read when a proxy starts. Where the operator may read Secrets (`fleetNamespaces` of its chart), a changed one is a
+    /// new revision and an ordinary rollout. Elsewhere, and for any other reason, another value of the annotation
+    /// goproxy.rs/restart of this object is one: `kubectl annotate goproxy NAME goproxy.rs/restart=$(date +%s) --overwrite`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Storage")]
     pub storage: Option<Storage>,

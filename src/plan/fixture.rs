@@ -83,6 +83,8 @@ pub fn smallest() -> ValidFleet {
         },
         private_modules: Vec::new(),
         credentials: Vec::new(),
+        restart: None,
+        secrets: None,
         scale_down_delay: Duration::from_secs(30),
         revision_history_limit: 5,
         defaults: Vec::new(),
@@ -219,6 +221,7 @@ pub fn stored(fleet: &ValidFleet, name: &str) -> StoredRevision {
     canonicalise(&mut template);
     StoredRevision {
         inputs: "0123456789abcdef0123456789abcdef".to_owned(),
+        apart_from_secrets: None,
         contract: ENGINE_CONTRACT,
         version: fleet.engine.version.to_string(),
         may_overlap: coordination::may_overlap(fleet),

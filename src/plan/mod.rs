@@ -15,6 +15,7 @@ pub mod ownership;
 pub mod report;
 pub mod revision;
 pub mod rollout;
+pub mod secret;
 pub mod steady;
 pub mod validate;
 pub mod volume;
@@ -92,6 +93,7 @@ fn buildable(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>
     let mut valid =
         validate(&observed.fleet, &observed.settings, pinned_version(observed, stored)).map_err(Verdict::Refused)?;
     login::name(&mut valid, observed, stored);
+    valid.secrets = secret::digest(&observed.fleet.spec, observed.secrets.as_ref());
     match ownership::refused(observed, &valid, stored) {
         Some(refusal) => Err(Verdict::StorageTaken(refusal)),
         None => Ok(valid),

@@ -9,6 +9,7 @@ use super::{
     login::LockView,
     object::{Fingerprint, Kind},
     ownership::Claim,
+    secret::Digests,
     validate::Settings,
     volume::ClaimView,
 };
@@ -31,6 +32,8 @@ pub struct Observed {
     pub login_found: Option<bool>,
     /// A text that no other snapshot has, for the name of a login that has to be made.
     pub nonce: String,
+    /// Digests of those Secrets that the engine reads at its start alone and that exist. `None`: they may not be read.
+    pub secrets: Option<Digests>,
     /// What other fleets say or do about the place where this one wants to store.
     pub claims: Vec<Claim>,
     /// Objects that could not be written last time, and why.
@@ -53,6 +56,7 @@ impl Observed {
             ca_bundle_found: None,
             login_found: None,
             nonce: "0a1b2c3d".to_owned(),
+            secrets: None,
             claims: Vec::new(),
             obstacles: Vec::new(),
             contract_slot: true,
@@ -114,6 +118,9 @@ pub enum Detail {
 pub struct StoredRevision {
     /// Digest of the inputs alone, without the contract.
     pub inputs: String,
+    /// The same without what the Secrets held. `None` where that was not known, or nothing is read from Secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart_from_secrets: Option<String>,
     /// `ENGINE_CONTRACT` it was rendered under.
     pub contract: u32,
     /// Engine version.

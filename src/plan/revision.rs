@@ -35,7 +35,7 @@ pub struct Revision {
     pub stored: Arc<StoredRevision>,
 }
 
-/// Digest of the inputs that reach the pods.
+/// Digest of the inputs that reach the pods, without what Secrets hold.
 pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
     let mut engine = serde_json::to_value(&spec.engine).expect("a spec is plain data");
     if let Value::Object(members) = &mut engine {
@@ -62,6 +62,9 @@ pub fn inputs_digest(spec: &GoProxySpec, fleet: &ValidFleet) -> String {
         // Of a lock that the fleet brings along, the proxies know the login alone.
         let lock = fleet.managed_redis.as_ref().map_or_else(|| json!(lock), |redis| json!({ "login": redis.login }));
         members.insert("lock".to_owned(), lock);
+    }
+    if let (Some(restart), Value::Object(members)) = (&fleet.restart, &mut inputs) {
+        members.insert("restart".to_owned(), json!(restart));
     }
     canonicalise(&mut inputs);
     if let Value::Object(members) = &mut inputs {
@@ -106,10 +109,22 @@ pub fn pinned_version(kind: EngineKind, stored: &BTreeMap<String, Arc<StoredRevi
     of_engine.max_by_key(|revision| revision.number).and_then(|revision| Version::parse(&revision.version))
 }
 
+/// The digest with what Secrets hold, where that is known. Where it is not, that of the newest revision for which nothing else
+/// was said: a Secret that is deleted, to be made anew most often, or that may not be read any more starts no pods.
+fn with_secrets(apart: &str, fleet: &ValidFleet, stored: &BTreeMap<String, Arc<StoredRevision>>) -> String {
+    if let Some(secrets) = &fleet.secrets {
+        return short_hash(&format!("{apart} {secrets}"), 32);
+    }
+    let same = |one: &&Arc<StoredRevision>| one.apart_from_secrets.as_deref().unwrap_or(&one.inputs) == apart;
+    let newest = stored.values().filter(same).max_by_key(|revision| revision.number);
+    newest.map_or_else(|| apart.to_owned(), |revision| revision.inputs.clone())
+}
+
 /// The revision that the spec asks for: the stored one if these inputs were rendered before, else a new one. Either way
 /// it becomes the newest: going back to a revision makes its version the one that a fleet without a version keeps.
 pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, Arc<StoredRevision>>) -> Revision {
-    let inputs = inputs_digest(spec, fleet);
+    let apart = inputs_digest(spec, fleet);
+    let inputs = with_secrets(&apart, fleet, stored);
     let name = fleet.name.revision(&short_hash(&format!("{inputs}/{ENGINE_CONTRACT}"), NAME_DIGITS));
     let newest = stored.iter().filter(|(other, _)| **other != name).map(|(_, revision)| revision.number).max();
     let next = newest.unwrap_or(0).saturating_add(1);
@@ -123,6 +138,7 @@ pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, 
     let stored = known.unwrap_or_else(|| {
         let program = program(fleet);
         Arc::new(StoredRevision {
+            apart_from_secrets: (inputs != apart).then_some(apart),
             inputs,
             contract: ENGINE_CONTRACT,
             version: fleet.engine.version.to_string(),

@@ -179,6 +179,11 @@ pub struct ValidFleet {
     pub private_modules: Vec<String>,
     /// Logins for Git servers, by host.
     pub credentials: Vec<ValidCredential>,
+    /// What asks for a new revision beside the spec: the value of the annotation, any text.
+    pub restart: Option<String>,
+    /// Digest of what the Secrets hold that the engine reads at its start alone. `None` until the plan has asked, and where one of
+    /// them is not known.
+    pub secrets: Option<String>,
     /// How long the old revision stays after clients moved.
     pub scale_down_delay: Duration,
     /// Old revisions kept.

@@ -64,19 +64,8 @@ impl World {
     }
 
     pub fn plan(&self) -> Plan {
-        plan(&Observed {
-            fleet: Arc::new(self.fleet.clone()),
-            now: self.now,
-            children: self.known.clone(),
-            pods: self.known_pods.clone(),
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles: Vec::new(),
-            contract_slot: true,
-            settings: Arc::new(settings()),
-        })
+        let alone = Observed::alone(Arc::new(self.fleet.clone()), self.now, Arc::new(settings()));
+        plan(&Observed { children: self.known.clone(), pods: self.known_pods.clone(), ..alone })
     }
 
     pub fn deployments(&self) -> Vec<String> {

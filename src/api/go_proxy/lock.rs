@@ -144,8 +144,8 @@ pub struct RedisLock {
     pub username: Option<String>,
 
     /// Secret whose key `password` holds the password. With `sentinel` the key `sentinelPassword` holds that of the sentinels, and
-    /// either may be missing where nobody asks for it. Default: absent, no login. It is read when a proxy starts: to
-    /// bring a changed Secret to all of them, change an annotation in `engine.pod.annotations`.
+    /// either may be missing where nobody asks for it. Default: absent, no login. It is read when a proxy starts:
+    /// `spec.storage` tells how a changed Secret gets to all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LocalReference")]
     pub credentials_secret_ref: Option<LocalReference>,

@@ -35,6 +35,9 @@ pub const REVISION_LABEL: &str = "goproxy.rs/revision";
 pub const MOVED_AT_ANNOTATION: &str = "goproxy.rs/moved-at";
 /// Annotation of a `GoProxy` that confirms, with the fleet's name as value, that its volume may be deleted with it.
 pub const CONFIRM_DELETE_ANNOTATION: &str = "goproxy.rs/confirm-delete";
+/// Annotation of a `GoProxy` whose value, any text, is part of what makes a revision: another one starts new pods. It is only
+/// ever digested, so its length and form do not matter.
+pub const RESTART_ANNOTATION: &str = "goproxy.rs/restart";
 
 /// Kinds of child, in the order in which they are applied: what a pod needs comes before the pod, and the Service that
 /// leads clients to it after; budgets and autoscalers last, they only watch.

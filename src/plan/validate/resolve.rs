@@ -25,7 +25,7 @@ use crate::{
         status::{DefaultSource, EffectiveDefault},
     },
     engine::{capability, origins::KNOWN_DATABASE, version::Version},
-    plan::object::CONFIRM_DELETE_ANNOTATION,
+    plan::object::{CONFIRM_DELETE_ANNOTATION, RESTART_ANNOTATION},
 };
 
 /// Toolchains come with the image: a module must not make a proxy download another one.
@@ -94,7 +94,8 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let engine = engine(&name, spec.engine.clone().unwrap_or_default(), settings, pinned, defaults);
     let service = service(spec.service.clone().unwrap_or_default(), defaults);
     let autoscaling = spec.autoscaling.clone().map(|autoscaling| self::autoscaling(autoscaling, defaults));
-    let confirmation = metadata.annotations.as_ref().and_then(|all| all.get(CONFIRM_DELETE_ANNOTATION));
+    let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
+    let confirmation = annotation(CONFIRM_DELETE_ANNOTATION);
     let storage = storage::storage(spec.storage.clone(), confirmation == Some(&name), defaults);
     let managed_redis = storage::managed_redis(spec.lock.as_ref(), settings, defaults);
     let namespace = metadata.namespace.clone().unwrap_or_default();
@@ -119,6 +120,8 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         upstream,
         private_modules: private.modules,
         credentials,
+        restart: annotation(RESTART_ANNOTATION).cloned(),
+        secrets: None,
         scale_down_delay: delay.get(),
         revision_history_limit: usize::try_from(history).unwrap_or_default(),
         defaults: Vec::new(),
