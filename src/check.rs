@@ -15,6 +15,7 @@ use crate::{
         go_proxy::{GoProxy, GoProxySpec},
     },
     cache::Source,
+    cli::Scope,
     client::{clients, describe},
     plan::object::Kind,
 };
@@ -37,7 +38,8 @@ pub struct Permission {
 }
 
 /// Prints a table; the exit code tells whether all is well.
-pub async fn command(namespaces: &[String], trial: &str, lease: &str) -> anyhow::Result<ExitCode> {
+pub async fn command(scope: &Scope, trial: &str, lease: &str) -> anyhow::Result<ExitCode> {
+    let Scope { namespaces, fleet_namespaces } = scope;
     let client = clients().await?.request;
     let mut findings = vec![served(&client, trial).await];
     let scopes: Vec<Option<&str>> =
@@ -45,6 +47,11 @@ pub async fn command(namespaces: &[String], trial: &str, lease: &str) -> anyhow:
     for scope in scopes {
         for permission in fleet_permissions() {
             findings.push(allowed(&client, scope, &permission).await);
+        }
+    }
+    for namespace in fleet_namespaces.iter().filter(|name| !name.is_empty()) {
+        for permission in secret_permissions() {
+            findings.push(allowed(&client, Some(namespace), &permission).await);
         }
     }
     for permission in lease_permissions() {
@@ -124,7 +131,7 @@ pub fn fleet_permissions() -> Vec<Permission> {
         let group = match source {
             Source::Fleets => GROUP,
             Source::Children(kind) => kind.resource().0,
-            Source::Pods => "",
+            Source::Pods | Source::Secrets => "",
         };
         verbs.iter().map(move |verb| Permission { group, resource: source.plural(), verb })
     };
@@ -144,6 +151,12 @@ pub fn fleet_permissions() -> Vec<Permission> {
     all.push(Permission { group: "", resource: "secrets", verb: "create" });
     all.extend(["create", "patch"].map(|verb| Permission { group: "events.k8s.io", resource: "events", verb }));
     all
+}
+
+/// What it does with Secrets, in the namespaces that are listed for it alone.
+pub fn secret_permissions() -> Vec<Permission> {
+    let of = |verb| Permission { group: "", resource: Source::Secrets.plural(), verb };
+    ["list", "watch"].map(of).into()
 }
 
 fn lease_permissions() -> impl Iterator<Item = Permission> {

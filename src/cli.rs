@@ -64,6 +64,10 @@ pub struct Scope {
     /// Namespaces to work in, separated by commas. Default: all.
     #[arg(long, value_name = "NAMESPACES", env = "GOPROXY_OPERATOR_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Namespaces in which Secrets of fleets may be read, separated by commas. A changed Secret that the engine reads only at its
+    /// start makes a new revision there. Default: none.
+    #[arg(long, value_name = "NAMESPACES", env = "GOPROXY_OPERATOR_FLEET_NAMESPACES", value_delimiter = ',')]
+    pub fleet_namespaces: Vec<String>,
 }
 
 /// What an installation sets for all fleets.
@@ -94,9 +98,6 @@ pub struct Installation {
 pub struct Run {
     #[command(flatten)]
     scope: Scope,
-    /// Namespaces in which Secrets of fleets may be read, separated by commas. Default: none.
-    #[arg(long, value_name = "NAMESPACES", env = "GOPROXY_OPERATOR_FLEET_NAMESPACES", value_delimiter = ',')]
-    fleet_namespaces: Vec<String>,
     #[command(flatten)]
     installation: Installation,
     #[command(flatten)]
@@ -153,10 +154,11 @@ impl From<Installation> for Settings {
 impl Run {
     /// The flags as the operator uses them, with what is not given taken from the surroundings.
     pub fn options(self) -> Options {
-        let Self { scope, fleet_namespaces: _, installation, election, metrics_address, concurrency, .. } = self;
+        let Self { scope, installation, election, metrics_address, concurrency, .. } = self;
         let identity = election.identity.clone().unwrap_or_else(own_identity);
         Options {
             namespaces: scope.namespaces,
+            fleet_namespaces: scope.fleet_namespaces,
             address: metrics_address,
             candidate: election.leader_elect.then(|| election.candidate(identity.clone())),
             identity,
@@ -240,6 +242,8 @@ mod tests {
             run.options()
         };
         assert_eq!(parse(&["--namespaces", "a,b"]).namespaces, ["a", "b"]);
+        assert_eq!(parse(&["--fleet-namespaces", "a,b"]).fleet_namespaces, ["a", "b"]);
+        assert!(parse(&[]).fleet_namespaces.is_empty());
         assert!(parse(&["--leader-elect=false"]).candidate.is_none());
         assert!(parse(&["--leader-elect"]).candidate.is_some());
         assert!(Cli::try_parse_from(["goproxy-operator", "run", "--lease-duration", "soon"]).is_err());

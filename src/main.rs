@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Import(given) => import::command(&given),
         Command::Check { scope, namespace, leader_elect_namespace } => {
             let lease = leader_elect_namespace.unwrap_or_else(goproxy_operator::cli::own_namespace);
-            runtime()?.block_on(check::command(&scope.namespaces, &namespace, &lease))
+            runtime()?.block_on(check::command(&scope, &namespace, &lease))
         }
     }
 }

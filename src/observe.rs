@@ -46,7 +46,7 @@ pub fn observe(fleet: Arc<GoProxy>, snapshot: Snapshot, around: Circumstances) -
         ca_bundle_found,
         login_found: None,
         nonce,
-        secrets: None,
+        secrets: snapshot.secrets,
         claims: snapshot.claims,
         obstacles: snapshot.obstacles,
         contract_slot: false,

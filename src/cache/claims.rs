@@ -68,6 +68,7 @@ impl Places {
                 self.set(key, fleets.get(key).map(places).unwrap_or_default())
             }
             Source::Children(_) | Source::Pods => self.neighbours(key),
+            Source::Secrets => Vec::new(),
         }
     }
 

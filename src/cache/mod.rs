@@ -7,6 +7,7 @@ pub mod kept;
 mod lean;
 pub mod projection;
 pub mod pump;
+mod secrets;
 pub mod size;
 pub mod store;
 pub mod watch;
@@ -48,10 +49,12 @@ pub enum Source {
     Children(Kind),
     /// Pods of all fleets.
     Pods,
+    /// Secrets, in the namespaces that are listed for it alone.
+    Secrets,
 }
 
 impl Source {
-    /// Everything that is watched.
+    /// Everything that is watched wherever fleets are.
     pub fn all() -> impl Iterator<Item = Self> {
         [Self::Fleets, Self::Pods].into_iter().chain(Kind::ALL.map(Self::Children))
     }
@@ -62,6 +65,7 @@ impl Source {
             Self::Fleets => "goproxies",
             Self::Children(kind) => kind.resource().2,
             Self::Pods => "pods",
+            Self::Secrets => "secrets",
         }
     }
 
@@ -70,6 +74,7 @@ impl Source {
         let (group, version, plural, kind) = match self {
             Self::Fleets => (GROUP, "v1alpha1", "goproxies", "GoProxy"),
             Self::Pods => ("", "v1", "pods", "Pod"),
+            Self::Secrets => ("", "v1", "secrets", "Secret"),
             Self::Children(kind) => {
                 let (group, version, plural) = kind.resource();
                 (group, version, plural, kind.as_str())

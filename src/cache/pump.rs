@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::{
     FleetKey, Source,
     decode::{Seen, SeenFleet},
+    secrets::{SeenSecret, WATCHED},
     store::Store,
     watch::Watch,
 };
@@ -66,6 +67,12 @@ impl Watch {
                 };
                 self.pump(api, sinks, |pump, event| pump.take_fleet(sinks, event, round)).await;
             }
+            Source::Secrets => {
+                // Never of all namespaces: see `Watch::secrets`.
+                let Some(namespace) = &self.namespace else { return std::future::pending().await };
+                let api: Api<SeenSecret> = Api::namespaced(client, namespace);
+                self.pump(api, sinks, |pump, event| pump.take_secret(sinks, event, round)).await;
+            }
             Source::Children(_) | Source::Pods => {
                 let resource = self.source.resource();
                 let api: Api<Seen> = match &self.namespace {
@@ -88,6 +95,7 @@ impl Watch {
         };
         match self.source {
             Source::Fleets => config,
+            Source::Secrets => config.fields(WATCHED),
             Source::Children(_) | Source::Pods => config.labels(FLEET_LABEL),
         }
     }
@@ -180,11 +188,20 @@ impl Watch {
         sinks.queue.push_all(sinks.store.take_woken());
     }
 
+    fn take_secret(&self, sinks: &Sinks, event: Event<SeenSecret>, round: u64) {
+        match event {
+            Event::Init => sinks.store.begin(self.source, self.namespace.as_ref()),
+            Event::InitApply(seen) | Event::Apply(seen) => sinks.queue.push_all(sinks.store.put_secret(&seen)),
+            Event::Delete(seen) => sinks.queue.push_all(sinks.store.remove_secret(&seen)),
+            Event::InitDone => self.settle(sinks, round),
+        }
+    }
+
     fn put(&self, sinks: &Sinks, seen: &Seen) -> Vec<FleetKey> {
         match self.source {
             Source::Children(kind) => sinks.store.put_child(kind, seen),
             Source::Pods => sinks.store.put_pod(seen),
-            Source::Fleets => Vec::new(),
+            Source::Fleets | Source::Secrets => Vec::new(),
         }
     }
 
@@ -192,7 +209,7 @@ impl Watch {
         match self.source {
             Source::Children(kind) => sinks.store.remove_child(kind, seen.namespace(), seen.uid()),
             Source::Pods => sinks.store.remove_pod(seen.namespace(), seen.uid()),
-            Source::Fleets => None,
+            Source::Fleets | Source::Secrets => None,
         }
     }
 
@@ -218,7 +235,9 @@ fn trouble(source: Source, error: &watcher::Error) -> Option<String> {
             "the CustomResourceDefinition goproxies.goproxy.rs is not installed: apply the files under crds/"
                 .to_owned(),
         ),
-        (404, Source::Children(_) | Source::Pods) => Some(format!("the API server does not serve {}", source.plural())),
+        (404, Source::Children(_) | Source::Pods | Source::Secrets) => {
+            Some(format!("the API server does not serve {}", source.plural()))
+        }
         _ => None,
     }
 }

@@ -8,6 +8,7 @@
 //! backup, everything is older than what was seen. But a list may come out of a cache that lags behind our own writes, so
 //! an answer that no watch has told yet is not given up for an older version.
 
+mod secret;
 mod snapshot;
 
 use std::{
@@ -23,6 +24,7 @@ use super::{
     claims::Places,
     decode::{Seen, SeenFleet},
     kept::{Child, Entry, Fleet, KeptPod},
+    secrets::Secrets,
     size::Bytes,
 };
 use crate::plan::{
@@ -52,6 +54,7 @@ struct Inner {
     rounds: HashMap<(Source, Option<Arc<str>>), u32>,
     counts: BTreeMap<Source, usize>,
     places: Places,
+    secrets: Secrets,
     /// Fleets to look at again because another one on their storage changed.
     woken: BTreeSet<FleetKey>,
 }
@@ -90,7 +93,7 @@ impl Store {
     /// How much memory what is held takes. Walks over all of it, and lets others in between fleets.
     pub fn bytes(&self) -> Bytes {
         let keys: Vec<FleetKey> = self.lock().fleets.keys().cloned().collect();
-        let mut bytes = Bytes::default();
+        let mut bytes = Bytes { index: self.lock().secrets.bytes(), ..Bytes::default() };
         for key in keys {
             if let Some(entry) = self.lock().fleets.get(&key) {
                 bytes.add(&key, entry);
@@ -157,6 +160,9 @@ impl Store {
     /// A watch has brought all there is: what was not brought is gone. Returns the fleets that changed.
     pub fn settle(&self, source: Source, namespace: Option<&Arc<str>>) -> Vec<FleetKey> {
         let mut inner = self.lock();
+        if let (Source::Secrets, Some(namespace)) = (source, namespace) {
+            return inner.settle_secrets(namespace);
+        }
         let Inner { fleets, counts, rounds, .. } = &mut *inner;
         let round = rounds.get(&(source, namespace.cloned())).copied().unwrap_or_default();
         let mut changed = Vec::new();

@@ -35,6 +35,8 @@ const DRAIN_MOST: Duration = Duration::from_secs(20);
 pub struct Options {
     /// Namespaces to watch; none means all.
     pub namespaces: Vec<String>,
+    /// Namespaces in which Secrets are watched too; none means nowhere.
+    pub fleet_namespaces: Vec<String>,
     /// Where the pages are served.
     pub address: SocketAddr,
     /// The lease to hold while working; `None` where there is but one replica.
@@ -122,7 +124,8 @@ struct Process {
 
 impl Process {
     fn new(options: &Options) -> Self {
-        let watches = Watch::all(&options.namespaces);
+        let mut watches = Watch::all(&options.namespaces);
+        watches.extend(Watch::secrets(&options.fleet_namespaces));
         Self {
             store: Arc::default(),
             queue: Arc::default(),

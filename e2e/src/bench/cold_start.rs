@@ -185,7 +185,7 @@ async fn raw_list(client: &Client, source: Source) -> Result<usize> {
     let resource = source.resource();
     let root = if resource.group.is_empty() { "/api" } else { "/apis" };
     let params = match source {
-        Source::Fleets => WatchParams::default(),
+        Source::Fleets | Source::Secrets => WatchParams::default(),
         Source::Children(_) | Source::Pods => WatchParams::default().labels(FLEET_LABEL),
     };
     let params = WatchParams { send_initial_events: true, bookmarks: true, ..params };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
+use goproxy_operator::check::{fleet_permissions, secret_permissions};
 use serde_json::Value;
 
 use super::{Check, Golden, agreement, difference, finish, succeed, values};
@@ -123,8 +124,11 @@ impl Chart<'_> {
             if !matches!(kind, "Role" | "ClusterRole") {
                 continue;
             }
-            if object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-fleets")) {
-                agreement::rights(&object)?;
+            let ending = object["metadata"]["name"].as_str().and_then(|name| name.rsplit('-').next());
+            match ending {
+                Some("fleets") => agreement::rights(&object, &fleet_permissions())?,
+                Some("secrets") => agreement::rights(&object, &secret_permissions())?,
+                _ => {}
             }
             for rule in object["rules"].as_array().into_iter().flatten() {
                 harmless(kind, rule).with_context(|| format!("{kind} {}", object["metadata"]["name"]))?;

@@ -6,7 +6,7 @@ use super::Store;
 use crate::{
     api::go_proxy::GoProxy,
     cache::{FleetKey, kept::Child},
-    plan::{Obstacle, Pod, ownership::Claim},
+    plan::{Obstacle, Pod, ownership::Claim, secret::Digests},
 };
 
 /// What is known of a fleet at one moment.
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub pods: Vec<Pod>,
     /// What other fleets say or do about the place where it wants to store.
     pub claims: Vec<Claim>,
+    /// Digests of the Secrets that its engine reads at its start alone. `None`: they may not be read.
+    pub secrets: Option<Digests>,
     /// What could not be written last time.
     pub obstacles: Vec<Obstacle>,
 }
@@ -41,6 +43,7 @@ impl Store {
                 .read
                 .as_ref()
                 .map_or_else(|_| Vec::new(), |read| inner.places.claims(&inner.fleets, key, read)),
+            secrets: fleet.read.as_ref().ok().and_then(|read| inner.digests(key, read)),
             obstacles: entry.obstacles.clone(),
         })
     }
