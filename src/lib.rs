@@ -37,7 +37,7 @@
 //!    and digested; equal digests mean there is nothing to send, after a restart too. A status is written when
 //!    something other than time changed.
 //! 3. **A revision is a text.** What pods are made of is rendered once and stored in a `ControllerRevision`; its
-//!    Deployment and ConfigMap are made from that text alone. Its name is a digest of what the *user* said, so another
+//!    Deployment and ConfigMap are made from that text alone. Its name is a digest of what the *user* said, in Secrets too where those may be read, so another
 //!    default or a label added by a newer operator restarts no pod, and going back is exact. Raising
 //!    `engine::contract::ENGINE_CONTRACT` is the one way to roll fleets on purpose, a handful at a time, and no more
 //!    once a handful does not get on (`controller::slots` has the rule and its reasons). Where somebody
@@ -93,6 +93,12 @@
 //!   volume, and a helper of a few lines of shell hands them to git at every call. So they rotate without a restart, are in no
 //!   argument and no environment, and a fleet starts and serves what it has while a Secret is missing; the engine's log, and its
 //!   answer to a question for versions, names the host, the Secret's key and the field.
+//! * **Of a Secret, a digest is known, and only where it may be read** (`plan::secret`). What the engine reads at its start alone
+//!   reaches it with new pods, so in the namespaces that an installation lists (`--fleet-namespaces`) the digests of such Secrets are
+//!   part of what makes a revision. Each is made while the Secret is decoded, and keyed with its uid: the name of a revision is read by many
+//!   who may not read Secrets, and must not let them try out passwords. A Secret that is gone, or may not be read any more, starts
+//!   nothing (`plan::revision`): most often it is made anew at once. Elsewhere no Secret is ever read, and whoever changed one says so by an
+//!   annotation of the fleet, whose value is digested like a field of the spec.
 //! * **A bucket, a database or a volume has one fleet** (`plan::ownership`). Who is there keeps it, and among those that only
 //!   want it the older one gets it: by age alone, an old fleet whose spec is changed would drive out one that serves. Places are
 //!   compared by what tells servers apart, so that one written in several ways is one; and a fleet's own volume is one that
