@@ -1,6 +1,6 @@
 //! The stories that need a real API server and controllers, but no containers.
 
-use super::{Story, changes, convergence, corpus, faults, leadership, logs, rights, surface};
+use super::{Story, changes, convergence, corpus, faults, leadership, logs, rights, secrets, surface};
 
 /// The one that needs [`Stage::drill`](super::Stage::drill).
 pub const WITH_DRILL: Story =
@@ -32,6 +32,7 @@ pub const ALL: &[Story] = &[
         tell: convergence::deletion_keeps_the_volume_unless_confirmed,
     },
     WITH_DRILL,
+    Story { name: "a changed login reaches the proxies", tell: secrets::a_changed_login_reaches_the_proxies },
     Story { name: "a leaving leader hands over", tell: leadership::a_leaving_leader_hands_over },
     Story { name: "a killed leader is replaced", tell: leadership::a_killed_leader_is_replaced },
     Story { name: "a deposed leader changes nothing", tell: leadership::a_deposed_leader_changes_nothing },

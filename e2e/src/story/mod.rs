@@ -29,6 +29,7 @@ pub mod node;
 pub mod own_cluster;
 pub mod policy;
 pub mod rights;
+pub mod secrets;
 pub mod services;
 pub mod serving;
 pub mod surface;
