@@ -40,25 +40,39 @@ pub fn a_changed_login_reaches_the_proxies(stage: &Stage) -> Telling<'_> {
         let binary = operator::binary(&stage.progress)?;
         let ours = stage.operator()?;
         ours.stop().await?;
-        let mark = AuditLog::at(stage.cluster.audit_log()).mark()?;
         let arguments = ["--fleet-namespaces", TOLD, "--log-level", "debug"];
-        let reading = HostOperator::start(&stage.cluster, "operator-secrets", &binary, 18_192, &arguments).await?;
-        reading.wait_ready().await?;
-        let first = settle_both(stage).await?;
-        let last = by_itself(stage, &reading, &first[0]).await?;
-        by_annotation(stage, &first[1]).await?;
-        nothing_is_written_at_rest(stage, &reading).await?;
-        no_content_is_anywhere(stage, &reading).await?;
-        secrets_are_read_there_alone(stage, &reading, mark)?;
+        let reading = HostOperator::start(&stage.cluster, "operator-secrets", &binary, 18_198, &arguments).await?;
+        let told = with_one_that_reads(stage, &reading).await;
         reading.stop().await?;
         ours.start_again().await?;
+        let last = told?;
         // An operator that is not told to read them leaves the fleets as they are.
-        AuditLog::at(stage.cluster.audit_log()).quiet(Duration::from_secs(2), Duration::from_secs(60)).await?;
+        quiet(stage).await?;
         let now = settle_both(stage).await?;
-        ensure!(now == [last, first[1].clone()], "an operator that reads no Secrets started {now:?}");
+        ensure!(now == last, "an operator that reads no Secrets started {now:?} instead of {last:?}");
         stage.abandon(TOLD).await?;
         stage.abandon(UNTOLD).await
     })
+}
+
+/// What happens while an operator reads Secrets. Returns the revisions at the end.
+async fn with_one_that_reads(stage: &Stage, reading: &HostOperator) -> Result<[String; 2]> {
+    let mark = AuditLog::at(stage.cluster.audit_log()).mark()?;
+    reading.wait_ready().await?;
+    let [told, untold] = settle_both(stage).await?;
+    // Events come after the status that was waited for.
+    quiet(stage).await?;
+    let last = by_itself(stage, reading, &told).await?;
+    by_annotation(stage, &untold).await?;
+    nothing_is_written_at_rest(stage, reading).await?;
+    no_content_is_anywhere(stage, reading).await?;
+    secrets_are_read_there_alone(stage, reading, mark)?;
+    Ok([last, untold])
+}
+
+async fn quiet(stage: &Stage) -> Result<()> {
+    let audit = AuditLog::at(stage.cluster.audit_log());
+    audit.quiet(Duration::from_secs(2), Duration::from_secs(60)).await
 }
 
 async fn settle_both(stage: &Stage) -> Result<[String; 2]> {
@@ -151,7 +165,7 @@ fn written(stage: &Stage, by: &HostOperator, mark: Mark, namespace: &str) -> Res
 /// Secrets that nobody names come, change and go, and nothing is written.
 async fn nothing_is_written_at_rest(stage: &Stage, reading: &HostOperator) -> Result<()> {
     let audit = AuditLog::at(stage.cluster.audit_log());
-    audit.quiet(Duration::from_secs(2), Duration::from_secs(60)).await?;
+    quiet(stage).await?;
     let mark = audit.mark()?;
     let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), TOLD);
     for content in CONTENTS {
@@ -172,10 +186,12 @@ async fn nothing_is_written_at_rest(stage: &Stage, reading: &HostOperator) -> Re
 fn secrets_are_read_there_alone(stage: &Stage, reading: &HostOperator, since: Mark) -> Result<()> {
     let user = reading.user();
     let asked = AuditLog::at(stage.cluster.audit_log()).since(since)?;
-    let read: Vec<_> = asked.iter().filter(|one| one.user == user && one.resource == "secrets").collect();
+    // What it creates elsewhere, in earnest or as a trial, are logins of its own.
+    let ours = asked.iter().filter(|one| one.user == user && one.resource == "secrets");
+    let read: Vec<_> = ours.filter(|one| !one.is_write()).collect();
     ensure!(read.iter().any(|one| one.namespace == TOLD && one.succeeded()), "no Secrets were read in {TOLD}");
-    let others: Vec<_> = read.iter().filter(|one| one.namespace != TOLD || one.is_write()).collect();
-    ensure!(others.is_empty(), "Secrets were asked for elsewhere, or written: {others:?}");
+    let others: Vec<_> = read.iter().filter(|one| one.namespace != TOLD).collect();
+    ensure!(others.is_empty(), "Secrets were read elsewhere: {others:?}");
     Ok(())
 }
 
