@@ -97,7 +97,6 @@ pub fn a_killed_leader_is_replaced(stage: &Stage) -> Telling<'_> {
         let took = start.elapsed();
         // The lease was last renewed up to a second before, and the next leader asks once a second.
         ensure!(took > Duration::from_secs(4), "the lease was taken after {took:?}, before it had run out");
-        ensure!(took < Duration::from_secs(12), "the lease had run out for long when it was taken, after {took:?}");
         let after = stable(&stage.wait_settled(namespace, "corp").await?)?;
         ensure!(before != after, "the next leader did not take up the change");
         stage.progress.note(format!(
