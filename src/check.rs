@@ -39,7 +39,7 @@ pub struct Permission {
 
 /// Prints a table; the exit code tells whether all is well.
 pub async fn command(scope: &Scope, trial: &str, lease: &str) -> anyhow::Result<ExitCode> {
-    let Scope { namespaces, fleet_namespaces } = scope;
+    let namespaces = scope.namespaces();
     let client = clients().await?.request;
     let mut findings = vec![served(&client, trial).await];
     let scopes: Vec<Option<&str>> =
@@ -49,9 +49,9 @@ pub async fn command(scope: &Scope, trial: &str, lease: &str) -> anyhow::Result<
             findings.push(allowed(&client, scope, &permission).await);
         }
     }
-    for namespace in fleet_namespaces.iter().filter(|name| !name.is_empty()) {
+    for namespace in scope.fleet_namespaces() {
         for permission in secret_permissions() {
-            findings.push(allowed(&client, Some(namespace), &permission).await);
+            findings.push(allowed(&client, Some(&namespace), &permission).await);
         }
     }
     for permission in lease_permissions() {

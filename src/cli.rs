@@ -63,11 +63,28 @@ pub enum Command {
 pub struct Scope {
     /// Namespaces to work in, separated by commas. Default: all.
     #[arg(long, value_name = "NAMESPACES", env = "GOPROXY_OPERATOR_NAMESPACES", value_delimiter = ',')]
-    pub namespaces: Vec<String>,
+    namespaces: Vec<String>,
     /// Namespaces in which Secrets of fleets may be read, separated by commas. A changed Secret that the engine reads only at its
     /// start makes a new revision there. Default: none.
     #[arg(long, value_name = "NAMESPACES", env = "GOPROXY_OPERATOR_FLEET_NAMESPACES", value_delimiter = ',')]
-    pub fleet_namespaces: Vec<String>,
+    fleet_namespaces: Vec<String>,
+}
+
+impl Scope {
+    /// Namespaces to work in; none means all.
+    pub fn namespaces(&self) -> Vec<String> {
+        named(&self.namespaces)
+    }
+
+    /// Namespaces in which Secrets of fleets may be read; none means nowhere.
+    pub fn fleet_namespaces(&self) -> Vec<String> {
+        named(&self.fleet_namespaces)
+    }
+}
+
+/// An empty variable is read as a list with one empty name, which would mean every namespace to the API server.
+fn named(list: &[String]) -> Vec<String> {
+    list.iter().filter(|name| !name.is_empty()).cloned().collect()
 }
 
 /// What an installation sets for all fleets.
@@ -157,8 +174,8 @@ impl Run {
         let Self { scope, installation, election, metrics_address, concurrency, .. } = self;
         let identity = election.identity.clone().unwrap_or_else(own_identity);
         Options {
-            namespaces: scope.namespaces,
-            fleet_namespaces: scope.fleet_namespaces,
+            namespaces: scope.namespaces(),
+            fleet_namespaces: scope.fleet_namespaces(),
             address: metrics_address,
             candidate: election.leader_elect.then(|| election.candidate(identity.clone())),
             identity,
@@ -243,7 +260,9 @@ mod tests {
         };
         assert_eq!(parse(&["--namespaces", "a,b"]).namespaces, ["a", "b"]);
         assert_eq!(parse(&["--fleet-namespaces", "a,b"]).fleet_namespaces, ["a", "b"]);
-        assert!(parse(&[]).fleet_namespaces.is_empty());
+        for nothing in [parse(&[]), parse(&["--namespaces", "", "--fleet-namespaces", ""])] {
+            assert!(nothing.namespaces.is_empty() && nothing.fleet_namespaces.is_empty());
+        }
         assert!(parse(&["--leader-elect=false"]).candidate.is_none());
         assert!(parse(&["--leader-elect"]).candidate.is_some());
         assert!(Cli::try_parse_from(["goproxy-operator", "run", "--lease-duration", "soon"]).is_err());

@@ -30,9 +30,7 @@ impl Watch {
 
     /// The watches of Secrets: in these namespaces, and none named means nowhere.
     pub fn secrets(namespaces: &[String]) -> impl Iterator<Item = Self> {
-        // An empty variable is a list with one empty name, which would be all namespaces to the API server.
-        let named = namespaces.iter().filter(|name| !name.is_empty());
-        named.map(|name| Self { source: Source::Secrets, namespace: Some(name.as_str().into()) })
+        namespaces.iter().map(|name| Self { source: Source::Secrets, namespace: Some(name.as_str().into()) })
     }
 }
 

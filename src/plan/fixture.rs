@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, from_value, json, to_value};
 
 use super::{
-    Observed, StoredRevision,
+    DeploymentView, Observed, StoredRevision,
     object::{Object, canonicalise},
     validate::{
         AzureIdentity, Checksums, FleetName, Login, Origin, RedisServers, Settings, ValidAutoscaling, ValidCredential,
@@ -40,6 +40,18 @@ pub fn settings() -> Settings {
 pub fn observed(fleet: Value) -> Observed {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     Observed::alone(Arc::new(from_value(fleet).unwrap()), now, Arc::new(settings()))
+}
+
+/// A Deployment of this many replicas whose controller is up to date, with this many available pods.
+pub fn deployment(replicas: i32, available: i32) -> DeploymentView {
+    DeploymentView {
+        replicas,
+        observed: true,
+        current: available,
+        ready: available,
+        available,
+        ..DeploymentView::default()
+    }
 }
 
 /// The fleet of `spec: {}`.

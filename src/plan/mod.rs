@@ -352,18 +352,9 @@ mod tests {
             let valid = validate(&observed.fleet, &observed.settings, None).unwrap();
             revision::wanted(&observed.fleet.spec, &valid, &BTreeMap::new()).stored
         };
-        let serving = DeploymentView {
-            replicas: 1,
-            observed: true,
-            current: 1,
-            ready: 1,
-            available: 1,
-            replica_failure: None,
-            completed: true,
-        };
         let children = Children::from([
             ((Kind::ControllerRevision, first.clone()), child(Detail::Revision(stored(3)))),
-            ((Kind::Deployment, first.clone()), child(Detail::Deployment(serving))),
+            ((Kind::Deployment, first.clone()), child(Detail::Deployment(fixture::deployment(1, 1)))),
         ]);
         let next = plan(&observed(4, children));
         assert_eq!(next.report.stable.as_deref(), Some(first.as_str()), "clients went to a revision without pods");
@@ -389,21 +380,12 @@ mod tests {
 
     /// Revision `first` serves and its record was deleted; the next one is stored and has as many available pods.
     fn without_record(first: &str, available: i32, moved_at: Option<Timestamp>, served: &str) -> Children {
-        let view = |available| DeploymentView {
-            replicas: 1,
-            observed: true,
-            current: 1,
-            ready: available,
-            available,
-            replica_failure: None,
-            completed: false,
-        };
         let second = plan(&observed(4, Children::new())).report.stable.unwrap();
         let service = Detail::Service { revision: Some(served.to_owned()), moved_at };
         Children::from([
             ((Kind::ConfigMap, first.to_owned()), child(Detail::None)),
-            ((Kind::Deployment, first.to_owned()), child(Detail::Deployment(view(1)))),
-            ((Kind::Deployment, second), child(Detail::Deployment(view(available)))),
+            ((Kind::Deployment, first.to_owned()), child(Detail::Deployment(fixture::deployment(1, 1)))),
+            ((Kind::Deployment, second), child(Detail::Deployment(fixture::deployment(1, available)))),
             ((Kind::Service, "corp".to_owned()), child(service)),
         ])
     }
@@ -442,19 +424,10 @@ mod tests {
         let rendered =
             revision::wanted(&observed(Children::new(), false).fleet.spec, &valid.unwrap(), &BTreeMap::new());
         let older = Arc::new(StoredRevision { contract: rendered.stored.contract - 1, ..(*rendered.stored).clone() });
-        let view = DeploymentView {
-            replicas: 1,
-            observed: true,
-            current: 1,
-            ready: 1,
-            available: 1,
-            replica_failure: None,
-            completed: true,
-        };
         let service = Detail::Service { revision: Some("corp-older".to_owned()), moved_at: None };
         let mut children = Children::from([
             ((Kind::ControllerRevision, "corp-older".to_owned()), child(Detail::Revision(older))),
-            ((Kind::Deployment, "corp-older".to_owned()), child(Detail::Deployment(view.clone()))),
+            ((Kind::Deployment, "corp-older".to_owned()), child(Detail::Deployment(fixture::deployment(1, 1)))),
             ((Kind::Service, "corp".to_owned()), child(service)),
         ]);
         let waits = plan(&observed(children.clone(), false));
@@ -464,7 +437,7 @@ mod tests {
 
         children.insert(
             (Kind::Deployment, name.clone()),
-            child(Detail::Deployment(DeploymentView { available: 0, ..view })),
+            child(Detail::Deployment(DeploymentView { available: 0, ..fixture::deployment(1, 1) })),
         );
         children.insert((Kind::ControllerRevision, name.clone()), child(Detail::Revision(rendered.stored)));
         let goes_on = plan(&observed(children, false));
@@ -529,18 +502,9 @@ mod tests {
         let observed = asking(spec, Children::new());
         let valid = validate(&observed.fleet, &observed.settings, None).unwrap();
         let revision = revision::wanted(&observed.fleet.spec, &valid, &BTreeMap::new());
-        let view = DeploymentView {
-            replicas: pods,
-            observed: true,
-            current: pods,
-            ready: pods,
-            available: pods,
-            replica_failure: None,
-            completed: false,
-        };
         let children = Children::from([
             ((Kind::ControllerRevision, revision.name.clone()), child(Detail::Revision(revision.stored))),
-            ((Kind::Deployment, revision.name.clone()), child(Detail::Deployment(view))),
+            ((Kind::Deployment, revision.name.clone()), child(Detail::Deployment(fixture::deployment(pods, pods)))),
         ]);
         (revision.name, children)
     }

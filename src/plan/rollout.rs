@@ -167,24 +167,12 @@ fn waiting(phase: RolloutPhase, reason: WaitingReason, until: Option<Timestamp>)
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::fixture::deployment, *};
 
     const DELAY: Duration = Duration::from_secs(30);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
-    }
-
-    fn deployment(replicas: i32, available: i32) -> DeploymentView {
-        DeploymentView {
-            replicas,
-            observed: true,
-            current: available,
-            ready: available,
-            available,
-            replica_failure: None,
-            completed: false,
-        }
     }
 
     fn pod(revision: &str) -> Pod {

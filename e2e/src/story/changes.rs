@@ -145,6 +145,9 @@ pub fn a_suspended_fleet_is_left_alone(stage: &Stage) -> Telling<'_> {
     })
 }
 
+/// Name of the operator whose builders add a label.
+const DRILL: &str = "operator-drill";
+
 /// An operator whose builders add a label, and the way back, restart no pod.
 pub fn another_operator_restarts_nothing(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
@@ -160,15 +163,16 @@ pub fn another_operator_restarts_nothing(stage: &Stage) -> Telling<'_> {
         }
         let before = pods_and_templates(stage, namespace).await?;
         let start = Instant::now();
-        let ours = stage.operator()?;
-        ours.stop().await?;
-        let other = operator::HostOperator::start(&stage.cluster, "operator-drill", drill, 18_191, &[]).await?;
-        wait_labelled(stage, namespace, &fleets, true).await?;
-        for name in fleets {
-            stage.wait_settled(namespace, name).await?;
-        }
-        other.stop().await?;
-        ours.start_again().await?;
+        stage
+            .without_operator(&[DRILL], async {
+                let other = operator::HostOperator::start(&stage.cluster, DRILL, drill, 18_191, &[]).await?;
+                wait_labelled(stage, namespace, &fleets, true).await?;
+                for name in fleets {
+                    stage.wait_settled(namespace, name).await?;
+                }
+                other.stop().await
+            })
+            .await?;
         wait_labelled(stage, namespace, &fleets, false).await?;
         stage.progress.note(format!("there and back took {} ms", start.elapsed().as_millis()));
         let after = pods_and_templates(stage, namespace).await?;

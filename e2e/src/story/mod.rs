@@ -75,6 +75,25 @@ impl Stage {
         self.host_operator.as_ref().context("the operator is deployed here, not a process on the host")
     }
 
+    /// Tells a part of a story with the stage's operator stopped, and starts it again however that part ends. Those of `others`
+    /// that still run then are ended first, so that the next story has one operator.
+    pub async fn without_operator<T>(
+        &self,
+        others: &[&str],
+        part: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let ours = self.operator()?;
+        ours.stop().await?;
+        let told = part.await;
+        for other in others {
+            if !self.cluster.pids(other).is_empty() {
+                self.cluster.kill(other).await?;
+            }
+        }
+        ours.start_again().await?;
+        told
+    }
+
     /// The fleets of a namespace.
     pub fn fleets(&self, namespace: &str) -> Api<GoProxy> {
         Api::namespaced(self.client.clone(), namespace)

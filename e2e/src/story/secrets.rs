@@ -28,6 +28,9 @@ const SOON: Duration = Duration::from_secs(20);
 /// Found nowhere but in the Secrets.
 const CONTENTS: [&str; 3] = ["first-aGVsbG8td29ybGQ", "second-bm90aGluZy1oZXJl", "third-c29tZS1vdGhlci1rZXk"];
 
+/// Name of the operator that reads Secrets.
+const READING: &str = "operator-secrets";
+
 /// One operator reads the Secrets of one namespace, and the fleets of both follow a changed login as they should.
 pub fn a_changed_login_reaches_the_proxies(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
@@ -38,14 +41,15 @@ pub fn a_changed_login_reaches_the_proxies(stage: &Stage) -> Telling<'_> {
         }
         operator::install_rights(&stage.cluster, &stage.repo, &[&format!("fleetNamespaces={{{TOLD}}}")]).await?;
         let binary = operator::binary(&stage.progress)?;
-        let ours = stage.operator()?;
-        ours.stop().await?;
         let arguments = ["--fleet-namespaces", TOLD, "--log-level", "debug"];
-        let reading = HostOperator::start(&stage.cluster, "operator-secrets", &binary, 18_198, &arguments).await?;
-        let told = with_one_that_reads(stage, &reading).await;
-        reading.stop().await?;
-        ours.start_again().await?;
-        let last = told?;
+        let last = stage
+            .without_operator(&[READING], async {
+                let reading = HostOperator::start(&stage.cluster, READING, &binary, 18_198, &arguments).await?;
+                let last = with_one_that_reads(stage, &reading).await?;
+                reading.stop().await?;
+                Ok(last)
+            })
+            .await?;
         // An operator that is not told to read them leaves the fleets as they are.
         quiet(stage).await?;
         let now = settle_both(stage).await?;
