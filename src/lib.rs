@@ -123,7 +123,11 @@
 //!   as in any change of the lock, old ones first out. So no login is ever changed under those who use it. What is left of an old one is the
 //!   fleet's and goes with it. Redis itself is a StatefulSet, at most one pod, without the label by which proxies are known.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
-//!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`.
+//!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`. A fleet that lost the storage it served from
+//!   is neither reconciling nor stalled: it serves again once that is back (`plan::unready`).
+//! * **A storage that does not answer is told of by readiness.** The engine asks it there and keeps the answer to itself, so
+//!   `NotReady` names the field and not the cause. Only what keeps the engine from starting is told in its own words: with `gcs` a
+//!   bucket that is missing or closed, because that engine reads it first.
 
 pub mod api;
 pub mod apply;

@@ -13,7 +13,7 @@ use crate::{
     engine::{client_settings, version::Version},
     plan::{
         DEFAULT_REGION, Obstacle,
-        report::{Report, Verdict},
+        report::{Report, Trouble, Verdict},
         rollout::Overlap,
         validate::Refusal,
     },
@@ -73,10 +73,6 @@ struct Judgement {
     message: String,
 }
 
-/// Nothing in the pods' states names a cause.
-const NOT_READY: &str = "no proxy is ready, though this revision served before: its pods are started anew, do not reach their \
-                         storage, or their node is lost";
-
 /// Ready: clients are served, by the newest spec or by the last good one.
 fn ready(report: &Report) -> Judgement {
     let judge = |holds, reason, message: &str| Judgement {
@@ -85,22 +81,22 @@ fn ready(report: &Report) -> Judgement {
         reason,
         message: message.to_owned(),
     };
-    let name_taken = report.trouble.as_ref().filter(|trouble| trouble.reason == Reason::NameTaken);
     match (&report.verdict, report.state, &report.trouble) {
-        _ if name_taken.is_some() => {
-            judge(false, Reason::NameTaken, name_taken.map_or("", |trouble| trouble.message.as_str()))
+        (.., Some(Trouble { obstacle, .. })) if obstacle.reason == Reason::NameTaken => {
+            judge(false, Reason::NameTaken, &obstacle.message)
         }
         (_, RegionState::Healthy, _) => judge(true, Reason::Available, "clients are served"),
         (Verdict::Refused(refusals), ..) => judge(false, Reason::InvalidSpec, &refusal_text(refusals)),
         (Verdict::StorageTaken(refusal), ..) => judge(false, Reason::StorageTaken, &refusal.message),
         (_, RegionState::Stopped, _) => judge(false, Reason::Stopped, "spec.replicas is 0"),
-        (_, _, Some(trouble)) => judge(false, trouble.reason, &with_way_back(report, trouble)),
-        (_, RegionState::Unavailable, None) => judge(false, Reason::NotReady, NOT_READY),
-        (_, RegionState::Progressing, None) => judge(false, Reason::Progressing, "the first pods are starting"),
+        (_, _, Some(Trouble { obstacle, .. })) => judge(false, obstacle.reason, &with_way_back(report, obstacle)),
+        (_, RegionState::Progressing | RegionState::Unavailable, None) => {
+            judge(false, Reason::Progressing, "no pod is ready yet")
+        }
     }
 }
 
-/// Reconciling: a change is under way.
+/// Reconciling: a change is under way. Pods that only wait for what they lost, or for somebody, are none.
 fn reconciling(report: &Report) -> Judgement {
     let (holds, reason, message) = match (&report.verdict, &report.rollout, report.state) {
         (Verdict::Suspended, ..) => (false, Reason::Suspended, "spec.suspend is set: nothing of this fleet is touched"),
@@ -112,13 +108,24 @@ fn reconciling(report: &Report) -> Judgement {
         (Verdict::Planned(_), Some(rollout), _) => {
             (true, Reason::Progressing, waiting_text(rollout.waiting_for.reason, report.overlap))
         }
-        (Verdict::Planned(_), None, RegionState::Progressing | RegionState::Unavailable) => {
-            (true, Reason::Progressing, "pods are starting")
-        }
+        (Verdict::Planned(_), None, RegionState::Progressing | RegionState::Unavailable) => without_a_pod(report),
         (Verdict::Planned(_), None, RegionState::Stopped) => (false, Reason::Stopped, "spec.replicas is 0"),
         (Verdict::Planned(_), None, RegionState::Healthy) => (false, Reason::Available, "nothing is under way"),
     };
     Judgement { type_: ConditionType::Reconciling, holds, reason, message: message.to_owned() }
+}
+
+/// Whether pods of a fleet that has none ready are on their way.
+fn without_a_pod(report: &Report) -> (bool, Reason, &'static str) {
+    match report.trouble.as_ref().filter(|trouble| !trouble.starting) {
+        None => (true, Reason::Progressing, "pods are starting"),
+        Some(trouble) if trouble.stalled => {
+            (false, trouble.obstacle.reason, "nothing is under way until somebody sees to what Stalled tells")
+        }
+        Some(trouble) => {
+            (false, trouble.obstacle.reason, "nothing is under way: pods serve again once what they miss is back")
+        }
+    }
 }
 
 const fn waiting_text(reason: WaitingReason, overlap: Overlap) -> &'static str {
@@ -139,13 +146,13 @@ const fn waiting_text(reason: WaitingReason, overlap: Overlap) -> &'static str {
     }
 }
 
-/// Stalled: it cannot go on by itself.
+/// Stalled: it cannot go on by itself, or did not within its time.
 fn stalled(report: &Report) -> Judgement {
     let (holds, reason, message) = match (&report.verdict, &report.trouble) {
         (Verdict::Refused(refusals), _) => (true, Reason::InvalidSpec, refusal_text(refusals)),
         (Verdict::StorageTaken(refusal), _) => (true, Reason::StorageTaken, refusal.message.clone()),
-        (_, Some(trouble)) => (true, trouble.reason, with_way_back(report, trouble)),
-        (Verdict::Planned(_) | Verdict::Suspended | Verdict::Deleting, None) => {
+        (_, Some(Trouble { obstacle, stalled: true, .. })) => (true, obstacle.reason, with_way_back(report, obstacle)),
+        (Verdict::Planned(_) | Verdict::Suspended | Verdict::Deleting, _) => {
             (false, Reason::Available, "nothing stands in the way".to_owned())
         }
     };
@@ -235,7 +242,7 @@ fn summary(fleet: &GoProxy, report: &Report, version: Option<&str>) -> String {
         (Verdict::Suspended, ..) => Some("suspended".to_owned()),
         (Verdict::Refused(refusals), ..) => Some(format!("refused: {}", refusal_text(refusals))),
         (Verdict::StorageTaken(refusal), ..) => Some(format!("StorageTaken: {}", refusal.message)),
-        (_, Some(trouble), _) => Some(format!("{}: {}", trouble.reason.as_str(), trouble.message)),
+        (_, Some(Trouble { obstacle, .. }), _) => Some(format!("{}: {}", obstacle.reason.as_str(), obstacle.message)),
         (_, None, Some(rollout)) => Some(rollout_text(rollout.phase, rollout.waiting_for.until.as_ref())),
         (_, None, None) => None,
     };
@@ -274,9 +281,10 @@ mod tests {
             lock: None,
             volume: None,
             unused_volume: None,
-            trouble: Some(Obstacle {
-                reason: Reason::ImageUnavailable,
-                message: "pod corp-new-x: no image".to_owned(),
+            trouble: Some(Trouble {
+                obstacle: Obstacle { reason: Reason::ImageUnavailable, message: "pod corp-new-x: no image".to_owned() },
+                starting: false,
+                stalled: true,
             }),
         }
     }
@@ -320,14 +328,21 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_that_served_is_not_told_to_be_starting_for_the_first_time() {
-        let told = |state| {
-            let judgement = ready(&Report { state, trouble: None, ..unavailable(Overlap::Allowed, None) });
-            (judgement.holds, judgement.reason, judgement.message)
+    fn who_starts_who_waits_for_what_is_lost_and_who_is_stuck_are_told_apart() {
+        let told = |trouble: Option<(bool, bool)>| {
+            let obstacle = Obstacle { reason: Reason::NotReady, message: "why".to_owned() };
+            let trouble = trouble.map(|(starting, stalled)| Trouble { obstacle, starting, stalled });
+            let state = if trouble.is_some() { RegionState::Unavailable } else { RegionState::Progressing };
+            let report = Report { state, trouble, ..unavailable(Overlap::Allowed, None) };
+            [ready(&report), reconciling(&report), stalled(&report)].map(|one| (one.holds, one.reason))
         };
-        assert_eq!(told(RegionState::Unavailable), (false, Reason::NotReady, NOT_READY.to_owned()));
-        let starting = (false, Reason::Progressing, "the first pods are starting".to_owned());
-        assert_eq!(told(RegionState::Progressing), starting);
+        let (not_ready, stuck) = ((false, Reason::NotReady), (true, Reason::NotReady));
+        let (going, sound) = ((true, Reason::Progressing), (false, Reason::Available));
+        assert_eq!(told(None), [(false, Reason::Progressing), going, sound]);
+        assert_eq!(told(Some((true, false))), [not_ready, going, sound]);
+        assert_eq!(told(Some((true, true))), [not_ready, going, stuck]);
+        assert_eq!(told(Some((false, false))), [not_ready, not_ready, sound]);
+        assert_eq!(told(Some((false, true))), [not_ready, not_ready, stuck]);
     }
 
     #[test]

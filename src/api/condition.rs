@@ -84,7 +84,7 @@ pub enum Reason {
     ObjectRefused,
     /// The operator lacks a permission; the message names it.
     Forbidden,
-    /// Pods run, but are not ready to serve.
+    /// No pod is ready, and nobody tells why; the message tells where to look.
     NotReady,
     /// The fleet runs the newest tested engine.
     UpToDate,

@@ -113,7 +113,7 @@ pub struct RegionStatus {
     /// Name of the region; `default` when the fleet names none.
     pub name: String,
 
-    /// Healthy (clients are served), Progressing (a first or next revision is starting), Unavailable (nobody is served) or Stopped (replicas is 0).
+    /// Healthy (clients are served), Progressing (pods are starting and none is ready), Unavailable (nobody is served) or Stopped (replicas is 0).
     pub state: RegionState,
 
     /// Pods that clients are served by. Unit: pods.
@@ -143,7 +143,7 @@ pub struct RegionStatus {
 pub enum RegionState {
     /// Clients are served.
     Healthy,
-    /// A revision is starting.
+    /// Pods are starting, and none is ready.
     #[default]
     Progressing,
     /// Nobody is served.

@@ -186,7 +186,8 @@ impl Context {
         let waiting = planned.report.rollout.as_ref().map(|rollout| rollout.waiting_for.reason);
         // Also before its first pod: what is refused then does not get on either. Without a place this says nothing.
         if planned.contract_change.is_some() {
-            self.slots.tell(key, planned.report.trouble.as_ref().map(|trouble| trouble.reason));
+            let stalled = planned.report.trouble.as_ref().filter(|trouble| trouble.stalled);
+            self.slots.tell(key, stalled.map(|trouble| trouble.obstacle.reason));
         }
         // What this fleet wrote may be what another one waits for.
         self.queue.push_all(self.applier.store.take_woken());

@@ -7,7 +7,7 @@ pub mod config;
 pub mod secrets;
 
 use super::{Program, origins::Database};
-use crate::plan::validate::ValidFleet;
+use crate::plan::validate::{ValidFleet, ValidStorage};
 
 /// Key of the configuration file in its ConfigMap.
 const CONFIG_FILE: &str = "config.toml";
@@ -34,6 +34,19 @@ pub fn program(fleet: &ValidFleet) -> Program {
         data_directory: DATA_DIRECTORY,
         home_directory: HOME_DIRECTORY,
         volumes: secrets::key_file(fleet).into_iter().chain(secrets::logins(fleet)).collect(),
+    }
+}
+
+/// The field of the storage, which readiness reads, if that is a service.
+pub const fn asked_for_readiness(storage: &ValidStorage) -> Option<&'static str> {
+    match storage {
+        ValidStorage::Memory | ValidStorage::Disk { .. } => None,
+        ValidStorage::S3 { .. } => Some("spec.storage.s3"),
+        ValidStorage::Gcs { .. } => Some("spec.storage.gcs"),
+        ValidStorage::AzureBlob { .. } => Some("spec.storage.azureBlob"),
+        ValidStorage::Mongo { .. } => Some("spec.storage.mongo"),
+        ValidStorage::Minio { .. } => Some("spec.storage.minio"),
+        ValidStorage::External { .. } => Some("spec.storage.external"),
     }
 }
 

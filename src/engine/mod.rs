@@ -59,6 +59,14 @@ pub fn program(fleet: &ValidFleet) -> Program {
     }
 }
 
+/// The field of the service that the engine asks before it says that it is ready, where it asks one.
+pub const fn asked_for_readiness(fleet: &ValidFleet) -> Option<&'static str> {
+    match fleet.engine.version.kind() {
+        EngineKind::Athens => athens::asked_for_readiness(&fleet.storage),
+        EngineKind::Goproxy => None,
+    }
+}
+
 /// What a client inside the cluster sets. The short form of the name works in every cluster, whatever its DNS suffix.
 pub fn client_settings(fleet: &ValidFleet) -> ClientSettings {
     let address = format!("http://{}.{}.svc", fleet.name.service(), fleet.namespace);

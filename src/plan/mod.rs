@@ -17,6 +17,7 @@ pub mod revision;
 pub mod rollout;
 pub mod secret;
 pub mod steady;
+pub mod unready;
 pub mod validate;
 pub mod volume;
 
@@ -28,7 +29,7 @@ use crate::engine::version::Version;
 use assemble::deployment_of;
 use login::Login;
 use object::{Kind, Object};
-pub use observed::{Child, Children, DeploymentView, Detail, Observed, Obstacle, Pod, StoredRevision};
+pub use observed::{Child, Children, DeploymentView, Detail, Observed, Obstacle, Pod, StoredRevision, Unready};
 use report::{Report, Verdict, report};
 use revision::Revision;
 use rollout::{Decision, World};
@@ -82,7 +83,8 @@ pub fn plan(observed: &Observed) -> Plan {
     let (login, let_go) = (login::due(observed, &valid), assemble::let_go(observed, &valid));
     let transition = transition(observed, stable, &wanted, &decision);
     let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
-    let again_at = decision.again_at.into_iter().chain(health::overdue_at(observed)).min();
+    let clocks = [decision.again_at, health::overdue_at(observed), unready::next_look(observed)];
+    let again_at = clocks.into_iter().flatten().min();
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
     let targets = vec![TargetPlan { target, login, objects, let_go, prune }];
     Plan { targets, transition, report, contract_change, again_at }
@@ -116,7 +118,8 @@ fn hands_off(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>
     let name = observed.fleet.metadata.name.clone().unwrap_or_default();
     let serving = served_by(&observed.children, &name).0.unwrap_or_default().to_owned();
     let report = report(observed, stored, None, &serving, verdict);
-    Plan { targets: Vec::new(), transition: None, report, contract_change: None, again_at: None }
+    let again_at = unready::next_look(observed);
+    Plan { targets: Vec::new(), transition: None, report, contract_change: None, again_at }
 }
 
 /// The revision that the client Service leads to, and since when.
@@ -361,21 +364,58 @@ mod tests {
         assert_eq!(replicas(&next, &first), Some(1), "the only revision that serves was stopped");
     }
 
-    #[test]
-    fn a_revision_that_served_and_has_no_ready_pod_is_lost_and_not_starting() {
-        let state = |completed, ready| {
-            let first = plan(&observed(3, Children::new()));
-            let mut children = crate::observe::as_if_applied(&first.targets[0].objects, OWNER);
-            for child in children.values_mut() {
-                if let Detail::Deployment(view) = &mut child.detail {
-                    *view = DeploymentView { observed: true, current: 1, ready, completed, ..view.clone() };
-                }
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// Two minutes after midnight: a fleet with one pod, which was made half a minute ago.
+    fn with_pod(completed: bool, pod: Pod) -> Observed {
+        let first = plan(&observed(3, Children::new()));
+        let revision = first.report.stable.clone().unwrap();
+        let mut children = crate::observe::as_if_applied(&first.targets[0].objects, OWNER);
+        for child in children.values_mut() {
+            if let Detail::Deployment(view) = &mut child.detail {
+                let ready = i32::from(pod.ready);
+                let counts = DeploymentView { current: 1, ready, available: ready, ..view.clone() };
+                *view = DeploymentView { observed: true, completed, ..counts };
             }
-            plan(&observed(3, children)).report.state
+        }
+        let pod = Pod { revision, created: Some(second(90)), ..pod };
+        Observed { now: second(120), pods: vec![pod], ..observed(3, children) }
+    }
+
+    #[test]
+    fn a_revision_that_served_and_lost_its_pods_is_not_starting() {
+        let found = |completed, unready: Option<i64>| {
+            let pod = Pod {
+                ready: unready.is_none(),
+                running: Some(second(100)),
+                unready: unready.map(|since| Unready { since: second(since), asked: true }),
+                ..Pod::default()
+            };
+            let planned = plan(&with_pod(completed, pod));
+            let trouble = planned.report.trouble.map(|found| (found.obstacle.reason, found.starting, found.stalled));
+            (planned.report.state, trouble, planned.again_at)
         };
-        assert_eq!(state(true, 0), RegionState::Unavailable);
-        assert_eq!(state(true, 1), RegionState::Healthy);
-        assert_eq!(state(false, 0), RegionState::Progressing);
+        let lost = Some((Reason::NotReady, false, false));
+        assert_eq!(found(true, Some(110)), (RegionState::Unavailable, lost, Some(second(690))));
+        assert_eq!(found(true, None), (RegionState::Healthy, None, None));
+        assert_eq!(found(false, Some(95)), (RegionState::Progressing, None, Some(second(130))));
+    }
+
+    #[test]
+    fn a_cause_that_is_named_stalls_and_pods_are_on_their_way_until_one_was_ready() {
+        let waiting = Pod { waiting: Some(("ErrImagePull".to_owned(), "no image".to_owned())), ..Pod::default() };
+        for served in [false, true] {
+            let found = plan(&with_pod(served, waiting.clone())).report.trouble.unwrap();
+            assert_eq!(
+                (found.obstacle.reason, found.starting, found.stalled),
+                (Reason::ImageUnavailable, !served, true)
+            );
+        }
+        let left_over = Obstacle { reason: Reason::Progressing, message: "it is waited for".to_owned() };
+        let found = plan(&Observed { obstacles: vec![left_over], ..with_pod(true, waiting) }).report.trouble.unwrap();
+        assert!(found.starting && !found.stalled, "it goes on by itself");
     }
 
     /// Revision `first` serves and its record was deleted; the next one is stored and has as many available pods.
@@ -535,7 +575,7 @@ mod tests {
             gone.pods[0].gone_by = gone.now.checked_sub(jiff::SignedDuration::from_mins(1)).ok();
             let overdue = plan(&gone);
             assert_eq!(replicas(&overdue, &second), Some(0), "it may still run on a lost node");
-            assert_eq!(overdue.report.trouble.map(|found| found.reason), Some(Reason::Unschedulable));
+            assert_eq!(overdue.report.trouble.map(|found| found.obstacle.reason), Some(Reason::Unschedulable));
             gone.pods.clear();
             assert_eq!(replicas(&plan(&gone), &second), Some(i64::from(gone.fleet.spec.replicas)));
         }

@@ -172,6 +172,10 @@ pub struct Pod {
     pub gone_by: Option<Timestamp>,
     /// Whether it is ready.
     pub ready: bool,
+    /// Since when it is not, and who says so.
+    pub unready: Option<Unready>,
+    /// Since when its engine has run, once the start is over.
+    pub running: Option<Timestamp>,
     /// Message of a false `PodScheduled` condition.
     pub unschedulable: Option<String>,
     /// Reason and message of its container's waiting state.
@@ -180,6 +184,15 @@ pub struct Pod {
     pub terminated: Option<(i32, String)>,
     /// When the pod was created.
     pub created: Option<Timestamp>,
+}
+
+/// A pod that is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether its own node asked and says so. Of a pod on a lost node others say it.
+    pub asked: bool,
 }
 
 /// A write that the API server refused.

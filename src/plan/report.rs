@@ -7,11 +7,14 @@ use super::{
     assemble::deployment_of,
     health, login,
     rollout::{Decision, Overlap},
-    served_by,
+    served_by, unready,
     validate::{Refusal, ValidFleet},
     volume::{self, Sizing},
 };
-use crate::api::status::{RegionState, RevisionRole, RevisionStatus, RolloutStatus, WaitingReason};
+use crate::api::{
+    condition::Reason,
+    status::{RegionState, RevisionRole, RevisionStatus, RolloutStatus, WaitingReason},
+};
 
 /// What the plan found: all that the status says comes from here.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +42,27 @@ pub struct Report {
     /// A volume with modules of a storage that the spec does not name any more.
     pub unused_volume: Option<String>,
     /// Why clients are not served, or a next revision does not start.
-    pub trouble: Option<Obstacle>,
+    pub trouble: Option<Trouble>,
+}
+
+/// Why it does not get on, and what is to be expected of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The cause.
+    pub obstacle: Obstacle,
+    /// Whether pods are on their way nevertheless.
+    pub starting: bool,
+    /// Whether somebody has to see to it, or it took longer than it may.
+    pub stalled: bool,
+}
+
+impl Trouble {
+    /// What others tell of, somebody has to see to, unless its reason says that it only takes a while. Before the first pod was ready it
+    /// may be no more than a volume or a node that is being made.
+    const fn named(obstacle: Obstacle, served: bool) -> Self {
+        let stalled = !matches!(obstacle.reason, Reason::Progressing);
+        Self { obstacle, starting: !(stalled && served), stalled }
+    }
 }
 
 /// What became of the spec.
@@ -68,18 +91,17 @@ pub fn report(
     let name = observed.fleet.metadata.name.as_deref().unwrap_or_default();
     let stable = decision.map(|decision| decision.serve.as_str()).or(served_by(&observed.children, name).0);
     let serving = stable.map(|stable| view(observed, stable)).unwrap_or_default();
-    let trouble = trouble(observed, &verdict, wanted, stable.filter(|_| serving.ready == 0)).or_else(|| {
+    let trouble = Troubles { observed, verdict: &verdict, wanted, stable }.find(&serving).or_else(|| {
         let rollout = decision.and_then(|decision| decision.rollout.as_ref())?;
-        (rollout.waiting_for.reason == WaitingReason::OldPodsGone).then(|| health::overdue(observed)).flatten()
+        let overdue = (rollout.waiting_for.reason == WaitingReason::OldPodsGone).then(|| health::overdue(observed));
+        overdue.flatten().map(|obstacle| Trouble::named(obstacle, serving.completed))
     });
     let beside = Beside::of(observed, &verdict);
-    // It served before: what keeps it from doing so now need not show in its pods.
-    let lost = serving.completed && decision.is_none_or(|decision| decision.rollout.is_none());
     let state = if serving.ready > 0 {
         RegionState::Healthy
     } else if observed.fleet.spec.replicas == 0 {
         RegionState::Stopped
-    } else if trouble.is_some() || lost {
+    } else if trouble.is_some() {
         RegionState::Unavailable
     } else {
         RegionState::Progressing
@@ -125,20 +147,38 @@ fn view(observed: &Observed, revision: &str) -> DeploymentView {
     deployment_of(&observed.children, revision).cloned().unwrap_or_default()
 }
 
-/// A refused write comes first; then what keeps the wanted revision down; then what keeps clients from being served.
-fn trouble(observed: &Observed, verdict: &Verdict, wanted: &str, down: Option<&str>) -> Option<Obstacle> {
-    if let Some(obstacle) = observed.obstacles.first() {
-        return Some(obstacle.clone());
+/// Where to look for what is wrong.
+struct Troubles<'a> {
+    observed: &'a Observed,
+    verdict: &'a Verdict,
+    wanted: &'a str,
+    stable: Option<&'a str>,
+}
+
+impl Troubles<'_> {
+    /// A refused write comes first; then what keeps the wanted revision down; then what keeps clients from being served.
+    fn find(&self, serving: &DeploymentView) -> Option<Trouble> {
+        if let Some(obstacle) = self.observed.obstacles.first() {
+            return Some(Trouble::named(obstacle.clone(), serving.completed));
+        }
+        if self.observed.fleet.spec.replicas == 0 {
+            return None;
+        }
+        let valid = match self.verdict {
+            Verdict::Planned(valid) => Some(valid.as_ref()),
+            Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
+        };
+        let down = self.stable.filter(|stable| serving.ready == 0 && *stable != self.wanted);
+        [Some(self.wanted), down].into_iter().flatten().find_map(|revision| {
+            let served = self.stable == Some(revision) && serving.completed;
+            let named = health::trouble(self.observed, valid, revision);
+            // What another revision was made from, the spec does not tell any more.
+            let made_from = valid.filter(|_| revision == self.wanted);
+            named
+                .map(|obstacle| Trouble::named(obstacle, served))
+                .or_else(|| unready::trouble(self.observed, made_from, revision, served))
+        })
     }
-    if observed.fleet.spec.replicas == 0 {
-        return None;
-    }
-    let valid = match verdict {
-        Verdict::Planned(valid) => Some(valid.as_ref()),
-        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
-    };
-    health::trouble(observed, valid, wanted)
-        .or_else(|| down.filter(|down| *down != wanted).and_then(|down| health::trouble(observed, valid, down)))
 }
 
 /// The revisions that shall have pods. What is on its way out is left out from the step that ends it, and a next one

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use super::{Seen, read, text};
-use crate::plan::{Pod, object::REVISION_LABEL};
+use crate::plan::{Pod, Unready, object::REVISION_LABEL};
 
 impl Seen {
     /// What is kept of a pod. `None` once it has ended for good: nothing of it runs, so it is in nobody's way.
@@ -21,6 +21,8 @@ impl Seen {
             deleting: self.deleting(),
             gone_by: text(&self.rest, "/metadata/deletionTimestamp").and_then(|at| at.parse().ok()),
             ready: self.condition("Ready", "True").is_some(),
+            unready: self.unready(),
+            running: self.running(),
             unschedulable: self.condition("PodScheduled", "False"),
             waiting: containers.iter().find_map(ContainerStatus::waiting),
             terminated: containers.iter().find_map(ContainerStatus::terminated),
@@ -34,6 +36,20 @@ impl Seen {
         all.extend(of("/status/containerStatuses"));
         all
     }
+
+    /// Since when all of its containers have run, once the start of each is over.
+    fn running(&self) -> Option<Timestamp> {
+        let containers: Vec<ContainerStatus> = read(self.rest.pointer("/status/containerStatuses"))?;
+        let since: Option<Vec<_>> = containers.iter().map(ContainerStatus::running).collect();
+        since?.into_iter().max()
+    }
+
+    /// Since when it is not ready. Its kubelet says so of its containers too; of a pod whose node is silent, others take `Ready`
+    /// alone away.
+    fn unready(&self) -> Option<Unready> {
+        let since = self.found_condition("Ready", "False")?["lastTransitionTime"].as_str()?.parse().ok()?;
+        Some(Unready { since, asked: self.found_condition("ContainersReady", "False").is_some() })
+    }
 }
 
 #[derive(Deserialize)]
@@ -43,12 +59,21 @@ struct ContainerStatus {
     state: ContainerState,
     #[serde(default)]
     last_state: ContainerState,
+    /// Whether its startup probe has passed.
+    started: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
 struct ContainerState {
     waiting: Option<Waiting>,
     terminated: Option<Terminated>,
+    running: Option<Running>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    started_at: Option<Time>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +97,10 @@ impl ContainerStatus {
         Some((waiting.reason.clone().unwrap_or_default(), waiting.message.clone().unwrap_or_default()))
     }
 
+    fn running(&self) -> Option<Timestamp> {
+        self.state.running.as_ref()?.started_at.as_ref().filter(|_| self.started == Some(true)).map(|at| at.0)
+    }
+
     fn terminated(&self) -> Option<(i32, String)> {
         let ended = self.state.terminated.as_ref().or(self.last_state.terminated.as_ref())?;
         // An init container that did its work is no end worth telling.
@@ -79,5 +108,34 @@ impl ContainerStatus {
             return None;
         }
         Some((ended.exit_code, ended.message.clone().or_else(|| ended.reason.clone()).unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_runs_unready_tells_since_when_and_whether_its_own_node_says_so() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let pod = |containers: Value, ready: &str, containers_ready: &str| {
+            let condition = |type_: &str, status: &str| json!({ "type": type_, "status": status, "lastTransitionTime": "1970-01-01T00:00:20Z" });
+            let conditions = [condition("ContainersReady", containers_ready), condition("Ready", ready)];
+            let status = json!({ "phase": "Running", "conditions": conditions, "containerStatuses": containers });
+            let pod = Seen::new(json!({ "metadata": { "name": "p" }, "status": status })).pod().unwrap();
+            (pod.ready, pod.unready, pod.running)
+        };
+        let container = |started: bool, at: u8| json!({ "name": "c", "started": started, "state": { "running": { "startedAt": format!("1970-01-01T00:00:{at}Z") } } });
+        let both = json!([container(true, 10), container(true, 12)]);
+        let unready = |asked| Some(Unready { since: second(20), asked });
+        assert_eq!(pod(both.clone(), "False", "False"), (false, unready(true), Some(second(12))));
+        assert_eq!(pod(both.clone(), "True", "True"), (true, None, Some(second(12))));
+        assert_eq!(pod(both, "False", "True"), (false, unready(false), Some(second(12))), "its node is silent");
+        let starting = json!([container(true, 10), container(false, 12)]);
+        assert_eq!(pod(starting, "False", "False").2, None);
+        let ended = json!([{ "name": "c", "started": false, "state": { "terminated": { "exitCode": 1 } } }]);
+        assert_eq!(pod(ended, "False", "False").2, None);
     }
 }

@@ -14,7 +14,7 @@ use crate::plan::{StoredRevision, validate::ValidFleet};
 /// How long a pod must be ready to count as available: long enough for one readiness probe to be no accident.
 const MIN_READY_SECONDS: i32 = 1;
 /// When the Deployment itself reports that it does not get on.
-const PROGRESS_DEADLINE_SECONDS: i32 = 600;
+pub const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 
 /// The Deployment of a revision, with the pod template exactly as it was stored: whatever this operator would render today
 /// does not matter to pods that run.

@@ -12,7 +12,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::super::{
-    Stage, Telling, condition,
+    Stage, Telling, condition, holds,
     download::Origin,
     serving::{PATIENT, ask, service_address},
 };
@@ -113,8 +113,9 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
     })
 }
 
-/// The bucket of a fleet that serves hangs: nothing in its pods' states tells why they are not ready, and yet nobody is told that
-/// they start for the first time. With the bucket back, they serve by themselves.
+/// The bucket of a fleet that serves hangs: nothing in its pods' states tells why they are not ready, and yet the status names the
+/// field, and says neither that pods start nor that somebody has to change the fleet. With the bucket back, they serve by
+/// themselves.
 pub fn a_lost_bucket_is_told_of(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let before = Before::of(&stage.cluster);
@@ -127,8 +128,13 @@ pub fn a_lost_bucket_is_told_of(stage: &Stage) -> Telling<'_> {
             condition(fleet, "Ready").is_some_and(|ready| ready.status == "False" && ready.reason == "NotReady")
         };
         let what = "the status says that a fleet without its bucket serves nobody";
-        stage.wait_fleet(namespace, FLEET, what, Duration::from_mins(1), told).await?;
+        // The kubelet asks every quarter minute, waits ten seconds for the answer, and believes the second no.
+        let fleet = stage.wait_fleet(namespace, FLEET, what, Duration::from_mins(2), told).await?;
         stage.progress.note(format!("  a lost bucket is told of after {:.1} s", began.elapsed().as_secs_f64()));
+        let message = condition(&fleet, "Ready").map(|ready| ready.message.as_str()).unwrap_or_default();
+        ensure!(message.contains("spec.storage.s3"), "{message}");
+        let others = [holds(&fleet, "Reconciling"), holds(&fleet, "Stalled")];
+        ensure!(others == [Some(false); 2], "Reconciling and Stalled are {others:?}");
         parts.bucket.server.resume()?;
         stage.wait_settled(namespace, FLEET).await?;
         parts.close(stage).await?;
