@@ -128,6 +128,26 @@
 //! * **A storage that does not answer is told of by readiness.** The engine asks it there and keeps the answer to itself, so
 //!   `NotReady` names the field and not the cause. Only what keeps the engine from starting is told in its own words: with `gcs` a
 //!   bucket that is missing or closed, because that engine reads it first.
+//! * **The loss of a lock by reference is not told of** while proxies run (`lock.redis`, `lock.etcd`): the engine has no word for it but
+//!   in answers to clients, and to ask the server itself, the operator would need its login and a request now and then. A
+//!   Redis that is lost is told of when a proxy starts; etcd is not asked then either.
+//!
+//! # What was run, and against what
+//!
+//! The configuration for every back-end has a snapshot. Beyond that, in stories of the tier `services`:
+//!
+//! | Field | What the engine met |
+//! |---|---|
+//! | `storage.memory`, `storage.disk` | themselves: a node's directories, and one directory for many writers |
+//! | `storage.s3`, `storage.minio` | versitygw on a directory, with static keys. Not: roles of a pod, AWS itself |
+//! | `storage.gcs` | fake-gcs-server behind Google's names and TLS, through `upstream.egressProxy` and `upstream.caBundle`. It looks at the token, and nobody at the key that it was given for. Not: a pod's own identity |
+//! | `storage.mongo` | FerretDB on SQLite, in clear and without a login. Not: MongoDB itself, TLS |
+//! | `storage.azureBlob` | nothing that answers: the engine starts with a key, and asks exactly the account's address. Not: whatever comes after that, its own lock, a managed identity |
+//! | `storage.external` | nothing yet |
+//! | `lock.redis`, `lock.managedRedis` | Redis: plain, over TLS, with a user, behind sentinels. Not: a cluster |
+//! | `lock.etcd` | etcd, one member |
+//! | `lock.native` | with `gcs`, as above |
+//! | goproxy as engine | `storage.disk`, mirrors, a checksum database |
 
 pub mod api;
 pub mod apply;

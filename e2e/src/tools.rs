@@ -47,11 +47,15 @@ pub enum Family {
     Helm,
     /// An object store on a directory, for fleets that keep modules in S3.
     VersityGw,
+    /// What stands for Google Cloud Storage, for fleets that keep modules there.
+    FakeGcsServer,
+    /// A database on files that speaks MongoDB's protocol, for fleets that keep modules there.
+    FerretDb,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Kubernetes,
         Self::Kubernetes133,
         Self::Etcd,
@@ -65,6 +69,8 @@ impl Family {
         Self::Goproxy,
         Self::Helm,
         Self::VersityGw,
+        Self::FakeGcsServer,
+        Self::FerretDb,
     ];
 
     /// Directory of the family's `go.mod` under `e2e/tools`.
@@ -85,7 +91,8 @@ impl Family {
         let spec = self.spec();
         spec.go_mod
             .lines()
-            .filter_map(|line| line.trim().strip_prefix(spec.module)?.strip_prefix(' '))
+            .map(|line| line.trim().trim_start_matches("require "))
+            .filter_map(|line| line.strip_prefix(spec.module)?.strip_prefix(' '))
             .find_map(|rest| rest.split_whitespace().next())
             .expect("a family's go.mod requires the module that the family is named after")
     }
@@ -131,6 +138,7 @@ impl Family {
         for (name, package) in spec.binaries {
             hash.update(format!("{name} {package}\0"));
         }
+        hash.update(spec.own_program.unwrap_or_default());
         format!("{}-{}-{}", spec.dir, self.version(), short_hex(hash))
     }
 
@@ -163,7 +171,8 @@ pub(crate) fn numbers(version: &str) -> [u32; 3] {
 
 /// Whether everything that the lab runs by default is built.
 pub(crate) fn all_cached() -> bool {
-    let only_when_named = [Family::Kubernetes133, Family::Goproxy, Family::VersityGw];
+    let only_when_named =
+        [Family::Kubernetes133, Family::Goproxy, Family::VersityGw, Family::FakeGcsServer, Family::FerretDb];
     Family::ALL.into_iter().filter(|family| !only_when_named.contains(family)).all(|family| family.store().is_dir())
 }
 

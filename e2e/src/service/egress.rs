@@ -1,5 +1,7 @@
 //! A proxy for the way out, tinyproxy: plain requests are passed on, encrypted ones tunnelled. It writes down each.
 
+use std::net::Ipv4Addr;
+
 use anyhow::Result;
 
 use super::room::Room;
@@ -11,6 +13,8 @@ pub const PROGRAMS: &[(&str, &str)] = &[("tinyproxy", "tinyproxy-bin"), ("curl",
 const COMPONENT: &str = "egress-proxy";
 const PORT: u16 = 8888;
 const LOG: &str = "requests.log";
+/// Lays its first argument over the file that names are looked up in, where this process alone sees it, and becomes the proxy.
+const WITH_HOSTS: &str = r#"mount --bind "$1" /etc/hosts && shift && exec /usr/bin/tinyproxy "$@""#;
 
 /// A running proxy.
 #[derive(Debug)]
@@ -30,6 +34,12 @@ pub struct Request {
 
 /// Starts the proxy.
 pub async fn start(cluster: &Cluster) -> Result<Egress> {
+    start_knowing(cluster, &[]).await
+}
+
+/// The same, and it finds some names at addresses of their own: names of the public network that a test has stand-ins for.
+/// Nobody but the proxy finds them there.
+pub async fn start_knowing(cluster: &Cluster, names: &[(&str, Ipv4Addr)]) -> Result<Egress> {
     let mut server = Room::open(cluster, "egress", PROGRAMS)?;
     let log = server.write(LOG, "")?;
     let conf = format!(
@@ -37,7 +47,10 @@ pub async fn start(cluster: &Cluster) -> Result<Egress> {
         log.display()
     );
     let conf = server.write("tinyproxy.conf", &conf)?.display().to_string();
-    let process = server.process(COMPONENT, "/usr/bin/tinyproxy").args(["-d", "-c", &conf]);
+    let known: String = names.iter().fold(String::new(), |text, (name, address)| text + &format!("{address} {name}\n"));
+    let hosts = server.write("hosts", &known)?.display().to_string();
+    let unshare = ["--mount", "--propagation=private", "/bin/sh", "-c", WITH_HOSTS, "sh", &hosts, "-d", "-c", &conf];
+    let process = server.process(COMPONENT, "/usr/bin/unshare").args(unshare);
     server.serve(&process, PORT).await?;
     Ok(Egress { server })
 }

@@ -10,7 +10,9 @@
 pub mod bucket;
 pub mod egress;
 pub mod etcd;
+pub mod gcs;
 pub mod git;
+pub mod mongo;
 pub mod redis;
 pub mod sentinel;
 pub mod volume;
@@ -27,10 +29,15 @@ use crate::tools::{self, Family};
 pub use self::name::NAMESPACE;
 pub use self::room::Room;
 
-/// Installs and builds what all services need. Each start does this for its own service; a test that compares the machine
-/// before and after does it beforehand.
-pub fn prepare(progress: &Progress) -> Result<()> {
-    let programs = [bucket::PROGRAMS, egress::PROGRAMS, etcd::PROGRAMS, git::PROGRAMS, redis::PROGRAMS].concat();
+/// Installs and builds what services need: `all` of them, or those that every run starts. Each start does this for its own service; a
+/// test that compares the machine before and after does it beforehand.
+pub fn prepare(all: bool, progress: &Progress) -> Result<()> {
+    let mut programs = [bucket::PROGRAMS, egress::PROGRAMS, etcd::PROGRAMS, git::PROGRAMS, redis::PROGRAMS].concat();
+    let mut families = vec![Family::VersityGw, Family::Etcd];
+    if all {
+        programs.extend(gcs::PROGRAMS);
+        families.extend([Family::FakeGcsServer, Family::FerretDb]);
+    }
     probe::packages(&programs, progress)?;
-    tools::ensure(&[Family::VersityGw, Family::Etcd], progress)
+    tools::ensure(&families, progress)
 }

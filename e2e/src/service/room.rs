@@ -85,9 +85,15 @@ impl Room {
 
     /// Writes `server.crt` and `server.key` of an authority made for this service, and returns the authority's certificate.
     pub(super) fn certify(&self) -> Result<String> {
+        self.certify_as(&[])
+    }
+
+    /// The same, and the certificate is good for these names too.
+    pub(super) fn certify_as(&self, more: &[&str]) -> Result<String> {
         let authority = PrivateAuthority::create(&format!("goproxy-lab {}", self.name))?;
         let addresses = self.cluster.addresses();
-        let names = [self.address().to_string(), addresses.wan().to_string(), name::dns(self.name)];
+        let own = [self.address().to_string(), addresses.wan().to_string(), name::dns(self.name)];
+        let names: Vec<_> = own.into_iter().chain(more.iter().map(|name| (*name).to_owned())).collect();
         let pair = authority.server(self.name, &names)?;
         self.write("server.crt", &pair.certificate)?;
         self.write("server.key", &pair.key)?;

@@ -62,7 +62,7 @@ pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, 
 pub(super) async fn services(repo: &Path, options: &Options, results: &mut Results, progress: &Progress) -> Result<()> {
     build(&[Image::Athens], progress)?;
     // What is installed stays, and is no trace of the lab.
-    service::prepare(progress)?;
+    service::prepare(options.named, progress)?;
     on_a_lab(&Spec::default(), results, progress, async |lab, results| {
         let stage = stage(lab, repo).await?;
         story::services::prepare(&stage, progress).await?;

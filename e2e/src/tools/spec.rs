@@ -27,6 +27,8 @@ pub(super) struct Spec {
     pub(super) binaries: &'static [(&'static str, &'static str)],
     /// Linker variable and value.
     pub(super) stamps: &'static [(&'static str, Stamp)],
+    /// A program around the module that lies beside its `go.mod`, where the module's own cannot be built from it.
+    pub(super) own_program: Option<&'static str>,
 }
 
 /// Names the directory once for both of its files.
@@ -39,6 +41,7 @@ macro_rules! spec {
             module: $module,
             binaries: $binaries,
             stamps: $stamps,
+            own_program: None,
         }
     };
 }
@@ -156,6 +159,19 @@ static VERSITYGW: Spec = spec!(
     &[("main.Version", Stamp::Version)],
 );
 
+static FAKE_GCS_SERVER: Spec = spec!(
+    "fake-gcs-server",
+    "github.com/fsouza/fake-gcs-server",
+    &[("fake-gcs-server", "github.com/fsouza/fake-gcs-server")],
+    &[],
+);
+
+/// FerretDB's own program wants files that only a checkout of its repository has.
+static FERRETDB: Spec = Spec {
+    own_program: Some(include_str!("../../tools/ferretdb/main.go")),
+    ..spec!("ferretdb", "github.com/FerretDB/FerretDB", &[("ferretdb", "goproxy.rs/e2e/tools/ferretdb")], &[])
+};
+
 impl Family {
     pub(super) fn spec(self) -> &'static Spec {
         match self {
@@ -172,6 +188,8 @@ impl Family {
             Self::Goproxy => &GOPROXY,
             Self::Helm => &HELM,
             Self::VersityGw => &VERSITYGW,
+            Self::FakeGcsServer => &FAKE_GCS_SERVER,
+            Self::FerretDb => &FERRETDB,
         }
     }
 }

@@ -52,7 +52,9 @@ pub struct Lock {
     #[schemars(with = "InProcessLock")]
     pub in_process: Option<InProcessLock>,
 
-    /// The storage's own: conditional writes of gcs, leases of azureBlob. Needs no other service. Default: absent.
+    /// The storage's own: conditional writes of gcs, leases of azureBlob. Needs no other service. Those of gcs keep two proxies from
+    /// storing different things and spare no fetch: of clients that ask for one cold module at the same time each may start one.
+    /// `inProcess` has one of each proxy there, and writes under the same conditions. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "NativeLock")]
     pub native: Option<NativeLock>,

@@ -12,8 +12,9 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::super::{
-    Stage, Telling, condition, holds,
+    Stage, Telling, condition,
     download::Origin,
+    holds,
     serving::{PATIENT, ask, service_address},
 };
 use super::Before;

@@ -2,6 +2,7 @@
 //! bad credentials, is taken away and given back, and leaves nothing when it is closed.
 
 mod autoscaling;
+mod backends;
 mod fleets;
 mod git;
 mod load;
@@ -60,6 +61,13 @@ pub const LONG: &[Story] = &[
         tell: fleets::a_lost_lock_costs_misses_only,
     },
     Story { name: "without its bucket a fleet says that it serves nobody", tell: fleets::a_lost_bucket_is_told_of },
+    Story { name: "modules are kept at Google", tell: backends::modules_are_kept_at_google },
+    Story { name: "modules are kept in MongoDB", tell: backends::modules_are_kept_in_mongodb },
+    Story {
+        name: "modules are kept by the client for MinIO",
+        tell: backends::modules_are_kept_by_the_client_for_minio,
+    },
+    Story { name: "Azure is asked at the account's address", tell: backends::azure_is_asked_at_the_account_s_address },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.
@@ -103,7 +111,9 @@ mod tests {
     fn every_service_has_a_story() {
         // The rooms that are declared, against the modules that the stories start.
         let rooms = include_str!("../../service/mod.rs").lines().filter_map(|line| line.strip_prefix("pub mod "));
-        let told = [include_str!("git.rs"), include_str!("locks.rs"), include_str!("storage.rs")].concat();
+        let told =
+            [include_str!("backends.rs"), include_str!("git.rs"), include_str!("locks.rs"), include_str!("storage.rs")]
+                .concat();
         for room in rooms.map(|line| line.trim_end_matches(';')) {
             assert!(told.contains(&format!("{room}::start(")), "no story starts {room}");
         }
