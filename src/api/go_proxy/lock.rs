@@ -78,8 +78,10 @@ pub struct Lock {
     pub managed_redis: Option<ManagedRedisLock>,
 
     /// An etcd cluster. Its locks end within a minute of the proxy that holds them; it is asked in clear and without a login,
-    /// so keep it where only proxies reach it. While it is away, proxies serve what is stored, those that start too, and what is
-    /// not waits or fails. Fleets that share it wait for each other's fetches of the same version. Default: absent.
+    /// so keep it where only proxies reach it. While it is away, proxies serve what is stored, those that start too, and who asks
+    /// for what is not stored waits until it is back, without an end. Each who waits takes one of the places for requests of its
+    /// proxy, of which there are ten for each of `engine.fetchWorkers`, at least 50 and at most 400; once none is left, what is
+    /// stored waits too. Fleets that share it wait for each other's fetches of the same version. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "EtcdLock")]
     pub etcd: Option<EtcdLock>,

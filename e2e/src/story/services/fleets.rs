@@ -150,7 +150,7 @@ pub(super) struct Parts {
     pub(super) bucket: bucket::Bucket,
     redis: redis::Redis,
     sentinel: sentinel::Sentinel,
-    etcd: etcd::Etcd,
+    pub(super) etcd: etcd::Etcd,
 }
 
 impl Parts {
@@ -233,9 +233,14 @@ impl Parts {
             bodies.insert(body);
         }
         ensure!(bodies.len() == 1, "clients got {} different answers", bodies.len());
+        self.fetches(stage, module).await
+    }
+
+    /// How often the origin gave a module's zip out.
+    pub(super) async fn fetches(&self, stage: &Stage, module: Module) -> Result<usize> {
         let asked = self.origin.requests(stage).await?;
         // A go command escapes the mark of a capital letter.
-        let is_it = |asked: &str| asked.replace("%21", "!") == path;
+        let is_it = |asked: &str| asked.replace("%21", "!") == module.zip();
         Ok(asked.iter().filter(|request| request.status == 200 && is_it(&request.path)).count())
     }
 

@@ -3,6 +3,7 @@
 
 mod autoscaling;
 mod backends;
+mod etcd_outage;
 mod fleets;
 mod git;
 mod load;
@@ -68,6 +69,10 @@ pub const LONG: &[Story] = &[
         tell: backends::modules_are_kept_by_the_client_for_minio,
     },
     Story { name: "Azure is asked at the account's address", tell: backends::azure_is_asked_at_the_account_s_address },
+    Story {
+        name: "without etcd a fleet serves what it has, and recovers",
+        tell: etcd_outage::a_lost_etcd_costs_misses_only,
+    },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.
