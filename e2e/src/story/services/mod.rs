@@ -6,6 +6,7 @@ mod backends;
 mod etcd_outage;
 mod fleets;
 mod git;
+mod kept_locks;
 mod load;
 mod locks;
 mod own_redis;
@@ -73,6 +74,7 @@ pub const LONG: &[Story] = &[
         name: "without etcd a fleet serves what it has, and recovers",
         tell: etcd_outage::a_lost_etcd_costs_misses_only,
     },
+    Story { name: "a Redis with a volume keeps its locks", tell: kept_locks::they_outlive_its_pod },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.

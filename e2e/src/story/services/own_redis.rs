@@ -36,7 +36,7 @@ pub fn it_locks_for_its_fleet_alone(stage: &Stage) -> Telling<'_> {
         stage.progress.note(format!("  with a Redis that came along, {fetches} fetches reached the origin"));
         ensure!(fetches == 1, "{fetches} fetches reached the origin");
 
-        let first = the_login(stage).await?;
+        let first = the_login(stage, NAMESPACE).await?;
         only_with_a_password(stage, &first).await?;
         strangers_do_not_reach_it(stage).await?;
         told_to_nobody(stage, &first).await?;
@@ -49,15 +49,15 @@ pub fn it_locks_for_its_fleet_alone(stage: &Stage) -> Telling<'_> {
 }
 
 /// The one login that Redis was made with.
-async fn the_login(stage: &Stage) -> Result<Secret> {
-    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), NAMESPACE);
+pub(super) async fn the_login(stage: &Stage, namespace: &str) -> Result<Secret> {
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), namespace);
     let labelled = ListParams::default().labels(&format!("goproxy.rs/fleet={FLEET}"));
     let found = secrets.list(&labelled).await?.items;
     ensure!(found.len() == 1, "there are {} logins", found.len());
     found.into_iter().next().context("there is no login")
 }
 
-fn password(login: &Secret) -> Result<String> {
+pub(super) fn password(login: &Secret) -> Result<String> {
     let data = login.data.as_ref().and_then(|data| data.get("password")).context("the login has no password")?;
     String::from_utf8(data.0.clone()).context("the password is no text")
 }
@@ -137,7 +137,7 @@ async fn a_lost_login_is_made_anew(stage: &Stage, parts: &Parts, first: &Secret)
     };
     stage.wait_fleet(NAMESPACE, FLEET, "Redis is back", Duration::from_mins(4), back).await?;
     parts.wait_for_both(stage).await?;
-    let next = the_login(stage).await?;
+    let next = the_login(stage, NAMESPACE).await?;
     ensure!(next.name_any() != first.name_any(), "the login has the name of the one that was deleted");
     Ok(())
 }
