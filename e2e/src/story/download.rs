@@ -19,8 +19,10 @@ use crate::operator;
 use crate::origin::generated::{self, Module};
 use crate::origin::server::{self, Request};
 
-const ORIGIN: &str = "origin";
+pub(super) const ORIGIN: &str = "origin";
 const FLEET: &str = "public";
+/// A name that the origin's certificate is good for too, and that nothing in the cluster leads to.
+pub(super) const OUTSIDE: &str = "mirror.example";
 
 /// A project downloads with every sum verified, and again when the origin is gone.
 pub fn downloads_are_verified_then_served_without_the_origin(stage: &Stage) -> Telling<'_> {
@@ -139,7 +141,8 @@ impl Origin {
     }
 
     fn objects(&self) -> Result<Vec<Value>> {
-        let issued = rcgen::generate_simple_self_signed([self.host()]).context("cannot make a certificate")?;
+        let issued = rcgen::generate_simple_self_signed([self.host(), OUTSIDE.to_owned()])
+            .context("cannot make a certificate")?;
         let listen = "8443 ssl;\n        ssl_certificate /tls/tls.crt;\n        ssl_certificate_key /tls/tls.key";
         let mut conf = server::nginx_conf(listen, "/srv/origin", "/tmp", "/dev/stdout");
         if let Some((module, rate)) = self.slow {

@@ -60,7 +60,8 @@ pub(super) async fn node(repo: &Path, options: &Options, results: &mut Results, 
 
 /// A node, for clients in pods; the services are beside it.
 pub(super) async fn services(repo: &Path, options: &Options, results: &mut Results, progress: &Progress) -> Result<()> {
-    build(&[Image::Athens], progress)?;
+    let more = options.named.then_some(Image::Goproxy);
+    build(&[Image::Athens].into_iter().chain(more).collect::<Vec<_>>(), progress)?;
     // What is installed stays, and is no trace of the lab.
     service::prepare(options.named, progress)?;
     on_a_lab(&Spec::default(), results, progress, async |lab, results| {

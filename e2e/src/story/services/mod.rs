@@ -15,6 +15,7 @@ mod private;
 mod search;
 mod storage;
 mod volumes;
+mod way_out;
 
 use std::collections::BTreeSet;
 
@@ -75,6 +76,7 @@ pub const LONG: &[Story] = &[
         tell: etcd_outage::a_lost_etcd_costs_misses_only,
     },
     Story { name: "a Redis with a volume keeps its locks", tell: kept_locks::they_outlive_its_pod },
+    Story { name: "goproxy takes the way out", tell: way_out::goproxy_takes_the_way_out },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.
