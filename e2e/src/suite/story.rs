@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{Options, Results};
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     story::{
         self, Stage, Story,
         lab::{self, LabStory, Snapshot},
+        services::Scene,
     },
     tools::{self, Family},
 };
@@ -67,9 +68,9 @@ pub(super) async fn services(repo: &Path, options: &Options, results: &mut Resul
     on_a_lab(&Spec::default(), results, progress, async |lab, results| {
         let stage = stage(lab, repo).await?;
         story::services::prepare(&stage, progress).await?;
-        tell(story::services::SHORT, &stage, options, results, progress).await;
+        tell_in_order(story::services::SHORT, &stage, options, results, progress).await?;
         if options.named {
-            tell(story::services::LONG, &stage, options, results, progress).await;
+            tell_in_order(story::services::LONG, &stage, options, results, progress).await?;
         } else {
             let left: Vec<_> = story::services::LONG.iter().map(|story| story.name).collect();
             progress.note(format!("told by --tier services alone: {}", left.join("; ")));
@@ -96,6 +97,25 @@ pub(super) async fn own_cluster(
         Ok(())
     })
     .await
+}
+
+/// The same as [`tell`]; after a story that failed, the stage is as it was before it.
+async fn tell_in_order(
+    stories: &[Story],
+    stage: &Stage,
+    options: &Options,
+    results: &mut Results,
+    progress: &Progress,
+) -> Result<()> {
+    for story in stories {
+        let scene = Scene::of(stage).await?;
+        let failed = results.failed();
+        tell(std::slice::from_ref(story), stage, options, results, progress).await;
+        if results.failed() > failed {
+            scene.restore(stage).await.with_context(|| format!("put the stage right after {:?}", story.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Builds what the stories of a tier need, before their cluster is up: none waits for a compiler, and what does not build

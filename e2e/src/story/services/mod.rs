@@ -17,15 +17,22 @@ mod storage;
 mod volumes;
 mod way_out;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use goproxy_operator::api::go_proxy::GoProxy;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams},
+};
 
 use super::{Stage, Story};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, until};
 use crate::image::{self, Image};
 use crate::operator;
 use crate::progress::Progress;
+use crate::service;
 
 /// In the order in which they are told, in every run.
 pub const SHORT: &[Story] = &[
@@ -87,13 +94,59 @@ pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {
     operator::deploy(&stage.cluster, &stage.repo, &[], progress).await.map(drop)
 }
 
+/// What is on the stage before a story.
+pub struct Scene {
+    parts: Before,
+    namespaces: BTreeSet<String>,
+}
+
+impl Scene {
+    /// As it is now.
+    pub async fn of(stage: &Stage) -> Result<Self> {
+        Ok(Self { parts: Before::of(&stage.cluster), namespaces: namespaces(stage).await? })
+    }
+
+    /// Takes away what a story that failed left behind, so that the next one fails for its own reasons alone: it would meet the
+    /// services under their names, and fleets that have the bucket.
+    pub async fn restore(&self, stage: &Stage) -> Result<()> {
+        let all: Api<Namespace> = Api::all(stage.client.clone());
+        let mut left = namespaces(stage).await?;
+        left.retain(|name| !self.namespaces.contains(name) && name != service::NAMESPACE);
+        for name in &left {
+            all.delete(name, &DeleteParams::background()).await.with_context(|| format!("delete namespace {name}"))?;
+        }
+        let fleets: Api<GoProxy> = Api::all(stage.client.clone());
+        until("the fleets that are left go", Duration::from_mins(2), || async {
+            let now = fleets.list(&ListParams::default()).await?.items;
+            let gone = !now.iter().any(|fleet| fleet.namespace().is_some_and(|name| left.contains(&name)));
+            Ok(gone.then_some(()))
+        })
+        .await?;
+        for part in Before::of(&stage.cluster).0.difference(&self.parts.0) {
+            match part.strip_prefix("services/") {
+                Some(_) => fs::remove_dir_all(stage.cluster.directory().join(part)).with_context(|| part.clone())?,
+                None => stage.cluster.remove(part).await.with_context(|| part.clone())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn namespaces(stage: &Stage) -> Result<BTreeSet<String>> {
+    let all: Api<Namespace> = Api::all(stage.client.clone());
+    let found = all.list(&ListParams::default()).await?.items;
+    // What is being deleted was left in good order.
+    let live = found.iter().filter(|one| one.metadata.deletion_timestamp.is_none());
+    Ok(live.map(kube::ResourceExt::name_any).collect())
+}
+
 /// What a cluster had before a service came: its components and the services' directories.
 #[derive(Debug, PartialEq, Eq)]
 struct Before(BTreeSet<String>);
 
 impl Before {
     fn of(cluster: &Cluster) -> Self {
-        let directories = std::fs::read_dir(cluster.directory().join("services")).into_iter().flatten().flatten();
+        let directories = fs::read_dir(cluster.directory().join("services")).into_iter().flatten().flatten();
         let directories = directories.map(|entry| format!("services/{}", entry.file_name().to_string_lossy()));
         Self(cluster.components().into_iter().chain(directories).collect())
     }
