@@ -108,8 +108,8 @@ pub struct GoProxySpec {
     #[schemars(with = "Storage")]
     pub storage: Option<Storage>,
 
-    /// What keeps two proxies from storing one module at the same time. Default: the storage's own lock where it has one (gcs,
-    /// azureBlob), else none beyond each proxy's own.
+    /// What keeps two proxies from storing one module at the same time. Default: that of azureBlob, elsewhere none beyond each proxy's
+    /// own: on s3 and gcs two proxies may then fetch one module twice, and what is stored stays right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Lock")]
     pub lock: Option<Lock>,

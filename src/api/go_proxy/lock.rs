@@ -52,9 +52,11 @@ pub struct Lock {
     #[schemars(with = "InProcessLock")]
     pub in_process: Option<InProcessLock>,
 
-    /// The storage's own: conditional writes of gcs, leases of azureBlob. Needs no other service. Those of gcs keep two proxies from
-    /// storing different things and spare no fetch: of clients that ask for one cold module at the same time each may start one.
-    /// `inProcess` has one of each proxy there, and writes under the same conditions. Default: absent.
+    /// The storage's own. Needs no other service. That of azureBlob is a lease: one proxy fetches a version, and the others wait. That of
+    /// gcs holds nobody back. Two proxies never store different things there, but that is so with every lock, because the store
+    /// refuses the second of two writes. It spares no fetch: those who ask one proxy for the same cold module go
+    /// through its `engine.fetchWorkers` in turns, and each turn is another fetch, while with `inProcess` each proxy makes one. With
+    /// redis, managedRedis or etcd all make one. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "NativeLock")]
     pub native: Option<NativeLock>,

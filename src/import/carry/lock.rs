@@ -19,7 +19,7 @@ pub fn carry(carrier: &mut Carrier<'_>) {
         ("gcp", ValidStorage::Gcs { .. }) | ("azureblob", ValidStorage::AzureBlob { .. })
     );
     let lock = match kind.as_str() {
-        // Within each proxy there is always one, and the storage's own is the default where it has one.
+        // Within each proxy there is always one; azureBlob's own is the default there, and that of gcs holds nobody back.
         _ if native || kind == "memory" => return,
         "redis" | "redis-sentinel" | "etcd" if !storage.is_shared() => {
             return carrier.lose("SingleFlightType", NEEDLESS_LOCK);

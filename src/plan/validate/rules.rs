@@ -124,10 +124,7 @@ fn check_sharing(spec: &GoProxySpec, found: &mut Vec<Refusal>) {
         found.push(Refusal::new("spec.lock", NEEDLESS_LOCK));
     }
     let too_early = matches!(storage, ValidStorage::S3 { .. });
-    if lock == ValidLock::Native
-        && !too_early
-        && coordination::together(spec.engine_kind(), &storage, &lock) != Together::Safe
-    {
+    if lock == ValidLock::Native && !too_early && !coordination::is_lockable(&storage) {
         found.push(Refusal::new("spec.lock.native", NO_NATIVE_LOCK));
     }
 }

@@ -119,7 +119,7 @@ fn managed_lock(namespace: &str, fleet: &str) -> ValidLock {
     })
 }
 
-/// The lock named, else the storage's own, else none. `whose` is the fleet's namespace and name.
+/// The lock named, else the storage's own where it is one, else none. `whose` is the fleet's namespace and name.
 pub fn lock(given: Option<Lock>, storage: &ValidStorage, whose: (&str, &str), defaults: &mut Defaults) -> ValidLock {
     let given = given.unwrap_or_default();
     if given.managed_redis.is_some() {
@@ -138,8 +138,10 @@ pub fn lock(given: Option<Lock>, storage: &ValidStorage, whose: (&str, &str), de
         return ValidLock::InProcess;
     }
     let (chosen, word) = match storage {
-        ValidStorage::Gcs { .. } | ValidStorage::AzureBlob { .. } => (ValidLock::Native, "native"),
-        ValidStorage::Memory
+        ValidStorage::AzureBlob { .. } => (ValidLock::Native, "native"),
+        // What is called the lock of gcs prevents nothing that the store does not prevent by itself: `engine::coordination`.
+        ValidStorage::Gcs { .. }
+        | ValidStorage::Memory
         | ValidStorage::Disk { .. }
         | ValidStorage::S3 { .. }
         | ValidStorage::Mongo { .. }

@@ -47,12 +47,18 @@ fn two_proxies_are_let_together_exactly_where_they_damage_nothing() {
 }
 
 #[test]
-fn a_lock_is_the_storages_own_where_it_has_one() {
-    let chosen = |place: &Value| valid(&json!({ "storage": place })).lock;
-    assert_eq!(chosen(&json!({ "gcs": { "bucket": "modules" } })), ValidLock::Native);
-    assert_eq!(chosen(&json!({ "s3": { "bucket": "modules" } })), ValidLock::InProcess);
-    let fleet = valid(&json!({ "storage": { "gcs": { "bucket": "modules" } } }));
-    assert_eq!(default(&fleet, "spec.lock"), Some(("native", DefaultSource::Derived)));
+fn a_lock_is_the_storages_own_where_that_holds_anybody_back() {
+    let chosen = |place: &Value| {
+        let fleet = valid(&json!({ "storage": place }));
+        let (word, source) = default(&fleet, "spec.lock").unwrap();
+        assert_eq!(source, DefaultSource::Derived);
+        (fleet.lock.clone(), word.to_owned())
+    };
+    let azure = json!({ "azureBlob": { "accountName": "corp", "container": "modules", "credentialsSecretRef": { "name": "azure" } } });
+    assert_eq!(chosen(&azure), (ValidLock::Native, "native".to_owned()));
+    for place in [json!({ "gcs": { "bucket": "modules" } }), json!({ "s3": { "bucket": "modules" } })] {
+        assert_eq!(chosen(&place), (ValidLock::InProcess, "inProcess".to_owned()));
+    }
     assert_eq!(default(&valid(&json!({})), "spec.lock"), None, "one proxy has nothing to lock");
 }
 
