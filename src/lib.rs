@@ -126,8 +126,8 @@
 //!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`. A fleet that lost the storage it served from
 //!   is neither reconciling nor stalled: it serves again once that is back (`plan::unready`).
 //! * **A storage that does not answer is told of by readiness.** The engine asks it there and keeps the answer to itself, so
-//!   `NotReady` names the field and not the cause. Only what keeps the engine from starting is told in its own words: with `gcs` a
-//!   bucket that is missing or closed, because that engine reads it first.
+//!   `NotReady` names the field and not the cause. Only what keeps the engine from starting is told in its own words: `gcs` and `minio`,
+//!   whose bucket it reads or makes first, and a managed identity of `azureBlob`, whose token it asks for.
 //! * **The loss of a lock by reference is not told of** while proxies run (`lock.redis`, `lock.etcd`): the engine has no word for it but
 //!   in answers to clients, and to ask the server itself, the operator would need its login and a request now and then. A
 //!   Redis that is lost is told of when a proxy starts; etcd is not asked then either.

@@ -59,7 +59,8 @@ pub enum S3Addressing {
     VirtualHosted,
 }
 
-/// A bucket of Google Cloud Storage. It must exist, and the engine must be allowed to read its attributes.
+/// A bucket of Google Cloud Storage. It must exist, and the engine must be allowed to read its attributes: it does so when it starts, and
+/// ends if it cannot.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct GcsStorage {
@@ -83,7 +84,7 @@ pub struct GcsStorage {
     pub credentials_secret_ref: Option<LocalReference>,
 }
 
-/// A container of Azure Blob Storage, in the public cloud. It must exist.
+/// A container of Azure Blob Storage, in the public cloud. It must exist: without it the engine starts and is never ready.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("has(self.credentialsSecretRef) != has(self.managedIdentity)")
@@ -145,7 +146,8 @@ pub struct MongoStorage {
     pub collection: Option<String>,
 }
 
-/// A MinIO bucket, by the engine's old client. It is made if it does not exist.
+/// A MinIO bucket, by the engine's old client. It is made if it does not exist; an engine that does not reach the server when it starts
+/// ends.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MinioStorage {

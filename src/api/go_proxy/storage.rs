@@ -64,28 +64,30 @@ pub struct Storage {
     #[schemars(with = "S3Storage")]
     pub s3: Option<S3Storage>,
 
-    /// Modules live in a bucket of Google Cloud Storage. Default: absent.
+    /// Modules live in a bucket of Google Cloud Storage. Tested against a server that stands for it. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "GcsStorage")]
     pub gcs: Option<GcsStorage>,
 
-    /// Modules live in a container of Azure Blob Storage. Default: absent.
+    /// Modules live in a container of Azure Blob Storage. Of that, no more was tested than that the engine starts with it and asks the
+    /// account's address. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AzureBlobStorage")]
     pub azure_blob: Option<AzureBlobStorage>,
 
-    /// Modules live in a MongoDB database. Default: absent.
+    /// Modules live in a MongoDB database. Tested against FerretDB, which speaks its protocol. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "MongoStorage")]
     pub mongo: Option<MongoStorage>,
 
     /// Modules live in a MinIO bucket, reached with an old client: it sees at most about 330 versions of a module and takes
-    /// 600 MB of memory for an upload. `s3` reaches the same server and is better. Default: absent.
+    /// 600 MB of memory for an upload. `s3` reaches the same server and is better. Tested against another store, by its S3 protocol.
+    /// Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "MinioStorage")]
     pub minio: Option<MinioStorage>,
 
-    /// Modules live behind a service of your own that speaks the engine's storage protocol. Default: absent.
+    /// Modules live behind a service of your own that speaks the engine's storage protocol. Not tested. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ExternalStorage")]
     pub external: Option<ExternalStorage>,
