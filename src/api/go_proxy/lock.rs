@@ -162,8 +162,9 @@ pub struct RedisLock {
 #[serde(rename_all = "camelCase")]
 pub struct ManagedRedisLock {
     /// Keeps locks on a volume, NAME-lock, so that a Redis that starts anew still knows who holds them. It goes with the fleet, and
-    /// stays when this field is taken away. Default: absent, locks are lost with the pod; two proxies may then store one module at
-    /// the same time.
+    /// stays when this field is taken away. To take it away, patch it to null (`kubectl patch --type merge`): where a server-side apply
+    /// leaves nothing in managedRedis, the API server makes a null of that and refuses it. Default: absent, locks are lost
+    /// with the pod; two proxies may then store one module at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "LockPersistence")]
     pub persistence: Option<LockPersistence>,
