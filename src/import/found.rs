@@ -68,6 +68,8 @@ pub struct Around {
     pub egress: BTreeMap<String, String>,
     /// Git servers that are asked over ssh.
     pub ssh: Vec<SshServer>,
+    /// A module proxy that a chart sends clients to.
+    pub sends_to: Option<String>,
     /// Where the configuration file is mounted from, if it is.
     pub config_mount: Option<String>,
 }
@@ -83,6 +85,8 @@ pub struct SshServer {
     pub user: Option<String>,
     /// Its port.
     pub port: Option<i32>,
+    /// Where its key is.
+    pub key: String,
 }
 
 /// A directory of the container.

@@ -1,5 +1,7 @@
 use serde_json::json;
 
+use crate::plan::{fixture::settings, validate::validate};
+
 use super::{
     setting::{Fate, SETTINGS, Setting, by_key, by_variable},
     *,
@@ -254,6 +256,100 @@ fn the_values_that_the_public_chart_documents() {
     assert_eq!((&plain.lost[..], &plain.refused[..]), (&[][..], &[][..]), "{}", printed(&plain));
     assert_eq!(plain.object["spec"], json!({ "engine": { "fetchWorkers": 3 } }), "what the chart gives to the engine");
     assert_eq!(imported(Kind::Values, "# nothing\n").object, plain.object, "defaults are known without being written");
+}
+
+/// What the chart's README, its comments and the engine's pages on it tell people to set: values, what the spec then has beside the
+/// chart's own number of workers, and words that are told of it.
+#[rustfmt::skip]
+const DOCUMENTED: &[(&str, &str, &[&str])] = &[
+    ("image: { registry: images.example.com, repository: gomods/athens }", r#"{"engine":{"image":"images.example.com/gomods/athens:v0.18.1"}}"#, &["no release of Athens is named"]),
+    ("image: { repository: gomods/athens, tag: v0.12.0 }", "{}", &["image=gomods/athens:v0.12.0: 'v0.12.0' makes zips"]),
+    ("image: { registry: images.example.com, repository: gomods/athens, tag: v0.18.0 }", r#"{"engine":{"image":"images.example.com/gomods/athens:v0.18.0","version":"v0.18.0"}}"#, &[]),
+    ("replicaCount: 3", "{}", &["replicas=3: '3' pods are too many"]),
+    ("resources: { requests: { cpu: 100m, memory: 64Mi }, limits: { cpu: 100m, memory: 64Mi } }",
+        r#"{"engine":{"resources":{"limits":{"cpu":"100m","memory":"64Mi"},"requests":{"cpu":"100m","memory":"64Mi"}}}}"#, &[]),
+    ("configEnvVars: [{ name: ATHENS_GITHUB_TOKEN, valueFrom: { secretKeyRef: { name: github, key: token } } }]", "{}", &["name those of github.com in spec.private.modules"]),
+    ("configEnvVars: [{ name: BASIC_AUTH_USER, value: dev }, { name: BASIC_AUTH_PASS, value: hunter2 }]", "{}", &["BASIC_AUTH_USER=dev", "BASIC_AUTH_PASS: "]),
+    ("persistence: { enabled: false, size: 4Gi }", "{}", &["persistence.size: the chart knows no such value and takes no notice of it"]),
+    ("storage: { type: disk, disk: { persistence: { enabled: true, accessMode: ReadWriteOnce, size: 4Gi, storageClass: } } }", r#"{"storage":{"disk":{"size":"4Gi"}}}"#, &["name that with --release"]),
+    ("storage: { type: mongo, mongo: { url: 'mongodb://u:hunter2@db.example.com' } }", r#"{"storage":{"mongo":{"credentialsSecretRef":{"name":"corp-mongo"}}}}"#, &["from storage.mongo.url"]),
+    ("storage: { type: s3, s3: { region: eu-west-1, bucket: modules } }", r#"{"storage":{"s3":{"bucket":"modules","region":"eu-west-1"}}}"#, &[]),
+    ("storage: { type: s3, s3: { region: eu-west-1, bucket: modules, access_key_id: hunter2, secret_access_key: hunter2 } }", r#"{"storage":{"s3":{"bucket":"modules","region":"eu-west-1"}}}"#, &["storage.s3.access_key_id: the chart knows no such value"]),
+    ("storage: { type: minio, minio: { endpoint: minio.build.svc, bucket: modules, accessKey: hunter2, secretKey: hunter2 } }",
+        r#"{"storage":{"minio":{"bucket":"modules","credentialsSecretRef":{"name":"corp-minio"},"endpoint":"minio.build.svc:80","tls":"Disabled"}}}"#, &[]),
+    ("storage: { type: minio, minio: { endpoint: 'https://minio.example.com:9000/', bucket: modules, accessKey: hunter2, secretKey: hunter2 } }",
+        r#"{"storage":{"minio":{"bucket":"modules","credentialsSecretRef":{"name":"corp-minio"},"endpoint":"minio.example.com:9000"}}}"#, &[]),
+    ("storage: { type: gcp, gcp: { projectID: corp-modules, bucket: modules, serviceAccount: aHVudGVyMg== } }",
+        r#"{"storage":{"gcs":{"bucket":"modules","credentialsSecretRef":{"name":"corp-gcs"},"project":"corp-modules"}}}"#, &["storage.gcp.serviceAccount held the key file in base64"]),
+    ("service: { type: NodePort, nodePort: { port: 30080 } }", r#"{"service":{"type":"NodePort"}}"#, &["service.nodePort.port: "]),
+    ("ingress: { enabled: true, hosts: [{ host: athens.example.com, paths: [{ path: /, pathType: ImplementationSpecific }] }] }", "{}", &["ingress.enabled: make an Ingress"]),
+    ("ingress: { enabled: true, annotations: { kubernetes.io/tls-acme: \"true\" }, hosts: [athens.example.com], tls: [{ secretName: tls, hosts: [athens.example.com] }] }", "{}", &["ingress.enabled: make an Ingress"]),
+    ("upstreamProxy: { enabled: true, url: 'https://mirror.example.com' }", r#"{"upstream":{"proxies":[{"name":"mirror-example-com","url":"https://mirror.example.com"}]}}"#, &["clients were sent to mirror.example.com for everything"]),
+    ("upstreamProxy: { enabled: true }", "{}", &["upstreamProxy.url: that proxy ended in 2021"]),
+    ("upstreamProxy: { enabled: true, url: 'https://user:hunter2@mirror.example.com' }", "{}", &["upstreamProxy.url: it is no address"]),
+    ("netrc: { enabled: true }", "{}", &["netrc: a login is used for private modules alone", "at a public mirror and checksum database too"]),
+    ("netrc: { enabled: true }\nconfigEnvVars: [{ name: ATHENS_GONOSUM_PATTERNS, value: git.example.com/* }]",
+        r#"{"private":{"credentials":[{"host":"git.example.com","netrc":{"secretRef":{"name":"netrcsecret"}}}],"modules":["git.example.com/*"]}}"#, &["the login in your Secret netrcsecret is used as it is"]),
+    ("gitconfig: { enabled: true }", "{}", &["gitconfig.enabled: git is told"]),
+    ("sshGitServers: [{ host: git.example.com, path: /scm, user: git, port: 22, privateKey: hunter2 }]",
+        r#"{"private":{"credentials":[{"host":"git.example.com","ssh":{"secretRef":{"name":"corp-git-example-com"}}}],"modules":["git.example.com/*"]}}"#,
+        &["all of its modules became private.modules", "ssh-privatekey (from sshGitServers[0].privateKey)"]),
+    ("sshGitServers: [{ host: git.example.com, user: git, port: 22, existingSecret: { name: keys, subPath: id } }]",
+        r#"{"private":{"credentials":[{"host":"git.example.com","ssh":{"secretRef":{"name":"corp-git-example-com"}}}],"modules":["git.example.com/*"]}}"#, &["ssh-privatekey (from key id of Secret keys)"]),
+    ("sshGitServers: [{ host: github.com, user: git, port: 22, privateKey: hunter2 }]", "{}", &["name those of github.com in spec.private.modules"]),
+    ("serviceAccount: { create: true, name: athens, annotations: { example.com/role: modules } }",
+        r#"{"engine":{"serviceAccount":{"annotations":{"example.com/role":"modules"}}}}"#, &["the ServiceAccount corp-engine"]),
+    ("podDisruptionBudget: { enabled: true, maxUnavailable: 10% }", "{}", &[]),
+    ("extraInitContainers: [{ name: init, image: 'busybox:1.28' }]", "{}", &["extraInitContainers: "]),
+    ("metrics: { serviceMonitor: { enabled: true, namespace: monitoring }, serviceScrape: { enabled: true } }", "{}", &["metrics.serviceMonitor.enabled: ", "metrics.serviceScrape.enabled: "]),
+    ("basicAuth: { enabled: true }", "{}", &["basicAuth.enabled: "]),
+    ("jaeger: { enabled: true }\ntracing: { enabled: true }", "{}", &["jaeger.enabled: ", "tracing.enabled: "]),
+    ("securityContext: { allowPrivilegeEscalation: false }\ninitContainerResources: { limits: { cpu: 100m } }", "{}", &[]),
+    ("autoscaling: { enabled: true }", "{}", &["autoscaling.maxReplicas=3: '3' pods are too many"]),
+];
+
+/// The same for locks, which have a bucket and three proxies beside them.
+#[rustfmt::skip]
+const DOCUMENTED_LOCKS: &[(&str, &str, &[&str])] = &[
+    ("{ type: memory }", "null", &[]),
+    ("{ type: azureblob }", "null", &["singleFlight.type=azureblob: only that storage itself has this lock"]),
+    ("{ type: etcd, etcd: { endpoints: 'etcd-0:2379,etcd-1:2379' } }", r#"{"etcd":{"addresses":["etcd-0:2379","etcd-1:2379"]}}"#, &[]),
+    ("{ type: redis, redis: { endpoint: 'redis:6379', password: hunter2, lockConfig: { ttl: 900, timeout: 15, maxRetries: 10 } } }",
+        r#"{"redis":{"address":"redis:6379","credentialsSecretRef":{"name":"corp-redis"},"tls":"Disabled"}}"#, &["Redis is asked in clear"]),
+    ("{ type: redis, redis: { endpoint: 'redis:6379', existingSecret: login } }",
+        r#"{"redis":{"address":"redis:6379","credentialsSecretRef":{"name":"corp-redis"},"tls":"Disabled"}}"#, &["from key ATHENS_REDIS_PASSWORD of Secret login"]),
+    ("{ type: redis, redis: { endpoint: 'rediss://redis:6380' } }", r#"{"redis":{"address":"redis:6380"}}"#, &[]),
+    ("{ type: redis-sentinel, redisSentinel: { endpoints: 's1:26379,s2:26379', masterName: first, existingSecret: login } }",
+        r#"{"redis":{"credentialsSecretRef":{"name":"corp-redis"},"sentinel":{"addresses":["s1:26379","s2:26379"],"masterName":"first"}}}"#, &["sentinelPassword (from key ATHENS_REDIS_SENTINEL_PASSWORD of Secret login)"]),
+];
+
+/// Whatever the chart's own texts tell people to set becomes a fleet that the operator accepts.
+#[test]
+fn every_example_that_the_public_chart_documents_is_a_fleet() {
+    let examples = DOCUMENTED.iter().map(|(values, spec, told)| ((*values).to_owned(), spec, told, None));
+    let locks = DOCUMENTED_LOCKS.iter().map(|(values, lock, told)| {
+        let bucket = "replicaCount: 3\nstorage: { type: s3, s3: { region: eu-west-1, bucket: modules } }";
+        (format!("{bucket}\nsingleFlight: {values}"), lock, told, Some("lock"))
+    });
+    for (values, expected, told, part) in examples.chain(locks) {
+        let imported = imported(Kind::Values, &values);
+        let printed = printed(&imported);
+        assert_eq!(imported.refused, [], "{values}: {printed}");
+        let fleet = parse(imported.object.clone()).unwrap();
+        validate(&fleet, &settings(), None).unwrap_or_else(|refused| panic!("{values}: {refused:?}"));
+        let mut spec = imported.object["spec"].clone();
+        assert_eq!(spec["engine"]["fetchWorkers"], 3, "{values}");
+        spec["engine"].as_object_mut().unwrap().remove("fetchWorkers");
+        if spec["engine"] == json!({}) {
+            spec.as_object_mut().unwrap().remove("engine");
+        }
+        let expected: Value = serde_json::from_str(expected).unwrap();
+        assert_eq!(part.map_or(spec.clone(), |part| spec[part].clone()), expected, "{values}: {printed}");
+        for word in *told {
+            assert!(printed.contains(word), "{values}: {word:?} is missing: {printed}");
+        }
+        assert!(!printed.contains("hunter2"), "{values}: {printed}");
+    }
 }
 
 #[test]

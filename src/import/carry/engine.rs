@@ -7,7 +7,7 @@ use crate::{
         go_proxy::{Engine, EngineKind, EnginePod, ImagePullPolicy, LogLevel, Service, ServiceType},
         rule,
     },
-    engine::version::Version,
+    engine::version::{Version, refuse},
     import::found::NotCarried,
     plan::validate::{FETCH_TIMEOUT, FETCH_WORKERS, one_pod},
 };
@@ -26,7 +26,7 @@ const LOG_LEVELS: [(&str, LogLevel); 7] = [
 /// Most fetches at the same time.
 const FETCH_WORKERS_MOST: i32 = 100;
 
-/// The official image, from wherever a cluster pulls what has no host. One with a host is carried as it is: it may be a mirror.
+/// The official image, from wherever a cluster pulls what has no host. One with a host stays there: it may be a mirror.
 const OFFICIAL: &str = "gomods/athens";
 
 /// Carries what the engine is told.
@@ -40,10 +40,21 @@ pub fn carry(carrier: &mut Carrier<'_>) {
     }
     engine.log_level = level.filter(|level| *level != LogLevel::default());
     image(carrier, &mut engine);
+    account(carrier, &engine);
     engine.image_pull_policy = engine.image_pull_policy.filter(|policy| *policy != ImagePullPolicy::default());
     engine.pod = engine.pod.filter(|pod| *pod != EnginePod::default());
     // A change of the go command's environment comes with the origins.
     carrier.carried.spec.engine = (engine != Engine::default()).then_some(engine);
+}
+
+/// Clouds know who asks by the name of an account, which no annotation changes.
+fn account(carrier: &mut Carrier<'_>, engine: &Engine) {
+    if engine.service_account.as_ref().is_some_and(|account| !account.annotations.is_empty()) {
+        carrier.carried.notes.push(format!(
+            "the pods run as the ServiceAccount {}-engine: grant it, by that name, what the old one was granted",
+            carrier.fleet
+        ));
+    }
 }
 
 fn fetch_workers(carrier: &mut Carrier<'_>) -> Option<i32> {
@@ -85,10 +96,21 @@ fn image(carrier: &mut Carrier<'_>, engine: &mut Engine) {
         .filter(|version| *version != Version::newest(EngineKind::Athens))
         .map(|version| version.as_str().to_owned());
     let official = repository == OFFICIAL;
+    let copy = repository.strip_suffix(OFFICIAL).is_some_and(|host| host.ends_with('/'));
     if version.is_some() && !official {
         engine.image = Some(image.clone());
     }
-    if version.is_none() && !(official && tag.is_empty()) {
+    if version.is_none() && tag.is_empty() && (official || copy) {
+        let newest = Version::newest(EngineKind::Athens);
+        engine.image = copy.then(|| format!("{image}:{}", newest.as_str()));
+        return;
+    }
+    // Of a tag of the official image it is known which release that is.
+    let known = (official || copy) && !tag.contains('@');
+    let mut reasons = if known { refuse(EngineKind::Athens, tag) } else { Vec::new() };
+    if let (None, Some(why)) = (version, reasons.pop()) {
+        carrier.carried.lost.push(NotCarried::shown("image", image, why));
+    } else if version.is_none() {
         let releases: Vec<_> = Version::ALL
             .iter()
             .filter(|version| version.kind() == EngineKind::Athens)

@@ -80,12 +80,18 @@ fn redis(carrier: &mut Carrier<'_>) -> Option<RedisLock> {
     let login = (apart || addresses.iter().any(|address| address.password))
         .then(|| carrier.secret("redis", &[("password", setting, false)]))
         .flatten();
+    if !first.tls {
+        carrier
+            .carried
+            .notes
+            .push("Redis is asked in clear, as Athens asked it; a fleet asks over TLS by itself".to_owned());
+    }
     let cluster = carrier.found.is_on("SingleFlight.Redis.Cluster");
     let all = || addresses.iter().map(|address| address.host_port.clone()).collect();
     Some(RedisLock {
         address: (!cluster).then(|| first.host_port.clone()),
         cluster: cluster.then(|| RedisCluster { addresses: all() }),
-        tls: first.tls.then_some(Tls::Enabled),
+        tls: (!first.tls).then_some(Tls::Disabled),
         username: first.user.clone().filter(|_| login.is_some()),
         credentials_secret_ref: login,
         ..RedisLock::default()
@@ -103,12 +109,6 @@ fn sentinel(carrier: &mut Carrier<'_>) -> RedisLock {
         );
     }
     let login = carrier.secret("redis", &[("password", &password, false), ("sentinelPassword", &of_sentinels, false)]);
-    if login.is_some() && carrier.found.get(&password).is_none() {
-        carrier
-            .carried
-            .notes
-            .push("the key password of that Secret must exist; leave it empty if Redis asks for none".to_owned());
-    }
     RedisLock {
         sentinel: Some(RedisSentinel {
             master_name: carrier.found.text(&table("MasterName")).unwrap_or_default().to_owned(),

@@ -8,16 +8,20 @@ use crate::{
         go_proxy::{Credential, EgressProxy, LocalReference, NetrcLogin, SshLogin, TokenLogin, Upstream},
         rule,
     },
-    import::found::{NotCarried, SshServer, Value, without_login},
+    import::found::{Given, NotCarried, SshServer, Value, without_login},
     plan::validate::{INSIDE, OWN_POD, SSH_PORT, SSH_USER, is_about},
 };
 
 /// The host that the engine's token is for.
 const GITHUB: &str = "github.com";
+/// Hosts whose modules are mostly everybody's: a login there says nothing of all others.
+const OF_EVERYBODY: [&str; 5] = [GITHUB, "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht"];
+/// The key of a netrc file, here and in the chart.
+const NETRC_KEY: &str = ".netrc";
 
 /// The logins, each for a host of the private modules.
 pub fn logins(carrier: &mut Carrier<'_>) {
-    let modules = carrier.carried.spec.private.as_ref().map(|private| private.modules.clone()).unwrap_or_default();
+    let modules = modules(carrier);
     let mut credentials = Vec::new();
     credentials.extend(github(carrier, &modules));
     for server in &carrier.found.around.ssh {
@@ -36,11 +40,32 @@ pub fn logins(carrier: &mut Carrier<'_>) {
     }
 }
 
+/// The private modules, and those of servers that are asked over ssh: left out, a public mirror would be asked for them.
+fn modules(carrier: &mut Carrier<'_>) -> Vec<String> {
+    let mut modules = carrier.carried.spec.private.as_ref().map(|all| all.modules.clone()).unwrap_or_default();
+    for SshServer { host, .. } in &carrier.found.around.ssh {
+        let shared = OF_EVERYBODY.contains(&host.as_str()) || rule::GIT_HOST.refuse(host).is_some();
+        if shared || is_covered(host, &modules) {
+            continue;
+        }
+        modules.push(format!("{host}/*"));
+        carrier.carried.notes.push(format!(
+            "{host} is asked with a key, so that all of its modules became private.modules: without checksums of a database, and \
+             never asked for elsewhere"
+        ));
+    }
+    modules.sort();
+    if !modules.is_empty() {
+        carrier.carried.spec.private.get_or_insert_default().modules.clone_from(&modules);
+    }
+    modules
+}
+
 /// Why a login for a host is left out.
 fn uncovered(host: &str) -> String {
     format!(
         "a login is used for private modules alone: name those of {host} in spec.private.modules, and the login in \
-         spec.private.credentials"
+         spec.private.credentials; until then they are asked for like public ones, at a public mirror and checksum database too"
     )
 }
 
@@ -63,7 +88,7 @@ fn github(carrier: &mut Carrier<'_>, modules: &[String]) -> Option<Credential> {
 
 /// A server over ssh. The chart trusts whatever server answers; a fleet does not.
 fn ssh(server: &SshServer, carrier: &mut Carrier<'_>, modules: &[String]) -> Option<Credential> {
-    let SshServer { setting, host, user, port } = server;
+    let SshServer { setting, host, user, port, key } = server;
     if !is_covered(host, modules) {
         carrier.carried.lost.push(NotCarried::hidden(setting, uncovered(host)));
         return None;
@@ -71,7 +96,7 @@ fn ssh(server: &SshServer, carrier: &mut Carrier<'_>, modules: &[String]) -> Opt
     let name = format!("{}-{}", carrier.fleet, host.replace('.', "-"));
     let known = format!("what `ssh-keyscan {host}` prints, compared with what the server's operator publishes");
     let keys = vec![
-        WantedKey { key: "ssh-privatekey", from: format!("{setting}.privateKey"), file: true },
+        WantedKey { key: "ssh-privatekey", from: key.clone(), file: true },
         WantedKey { key: "known_hosts", from: known, file: true },
     ];
     carrier.carried.secrets.push(WantedSecret { name: name.clone(), keys });
@@ -88,13 +113,7 @@ fn netrc(carrier: &mut Carrier<'_>, hosts: Vec<String>) -> Vec<Credential> {
         carrier.carried.lost.push(NotCarried::hidden(&given.name, why));
         return Vec::new();
     }
-    let from = match &given.value {
-        Value::Secret { name, key } => format!("key {key} of Secret {name}"),
-        Value::Text(_) | Value::List(_) => format!("the file that {} names", given.name),
-    };
-    let secret = LocalReference { name: format!("{}-netrc", carrier.fleet) };
-    let keys = vec![WantedKey { key: ".netrc", from, file: true }];
-    carrier.carried.secrets.push(WantedSecret { name: secret.name.clone(), keys });
+    let secret = netrc_secret(given, carrier);
     carrier.carried.notes.push(
         "the netrc file is used for every host of private.modules: remove a host from private.credentials that it does not name"
             .to_owned(),
@@ -102,6 +121,22 @@ fn netrc(carrier: &mut Carrier<'_>, hosts: Vec<String>) -> Vec<Credential> {
     let login =
         |host| Credential { host, netrc: Some(NetrcLogin { secret_ref: secret.clone() }), ..Credential::default() };
     hosts.into_iter().map(login).collect()
+}
+
+/// The Secret with the file: the very one that holds it, if under the right key.
+fn netrc_secret(given: &Given, carrier: &mut Carrier<'_>) -> LocalReference {
+    let from = match &given.value {
+        Value::Secret { name, key } if key == NETRC_KEY => {
+            carrier.carried.notes.push(format!("the login in your Secret {name} is used as it is"));
+            return LocalReference { name: name.clone() };
+        }
+        Value::Secret { name, key } => format!("key {key} of Secret {name}"),
+        Value::Text(_) | Value::List(_) => format!("the file that {} names", given.name),
+    };
+    let name = format!("{}-netrc", carrier.fleet);
+    let keys = vec![WantedKey { key: NETRC_KEY, from, file: true }];
+    carrier.carried.secrets.push(WantedSecret { name: name.clone(), keys });
+    LocalReference { name }
 }
 
 /// The proxy on the way out, from its variables by their lower-case names.

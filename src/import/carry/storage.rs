@@ -104,10 +104,8 @@ fn s3(carrier: &mut Carrier<'_>) -> S3Storage {
 fn gcs(carrier: &mut Carrier<'_>) -> GcsStorage {
     let login = carrier.secret("gcs", &[("key.json", "Storage.GCP.JSONKey", true)]);
     if login.is_some() {
-        carrier
-            .carried
-            .notes
-            .push("Storage.GCP.JSONKey held the key file in base64; the Secret holds the file itself".to_owned());
+        let name = carrier.found.name("Storage.GCP.JSONKey");
+        carrier.carried.notes.push(format!("{name} held the key file in base64; the Secret holds the file itself"));
     }
     GcsStorage {
         bucket: text(carrier, "Storage.GCP.Bucket"),
@@ -140,9 +138,11 @@ fn mongo(carrier: &mut Carrier<'_>) -> MongoStorage {
 }
 
 fn minio(carrier: &mut Carrier<'_>) -> MinioStorage {
-    let encrypted = carrier.found.is_on("Storage.Minio.EnableSSL");
+    let given = text(carrier, "Storage.Minio.Endpoint");
+    let (scheme, endpoint) = given.trim_end_matches('/').split_once("://").unwrap_or(("", &given));
+    let (endpoint, encrypted) =
+        (endpoint.to_owned(), scheme == "https" || carrier.found.is_on("Storage.Minio.EnableSSL"));
     let keys = [("accessKey", "Storage.Minio.Key", false), ("secretKey", "Storage.Minio.Secret", false)];
-    let endpoint = text(carrier, "Storage.Minio.Endpoint");
     let port = if encrypted { ":443" } else { ":80" };
     MinioStorage {
         endpoint: if endpoint.is_empty() || endpoint.contains(':') { endpoint } else { endpoint + port },

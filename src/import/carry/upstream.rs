@@ -12,6 +12,8 @@ use crate::{
     import::found::{NotCarried, without_login},
 };
 
+/// A public proxy that values of the chart still name.
+const ENDED: &str = "gocenter.io";
 /// Longest name of a proxy.
 const NAME_MOST: usize = 40;
 
@@ -26,6 +28,7 @@ pub fn carry(carrier: &mut Carrier<'_>) {
             None => carrier.carried.lost.push(NotCarried::hidden(&go.name, "one of its parts has no `=`")),
         }
     }
+    sent(carrier, &mut go);
     if !go.told_origins {
         carrier.carried.notes.push(
             "Athens fetched from version control alone (GOPROXY=direct, its default); the fleet asks as the go command does by \
@@ -149,6 +152,10 @@ impl Go {
         if rule::ORIGIN_SCHEME.refuse(&url).is_some() {
             return self.lose("GOPROXY", "an entry that is no address with http or https was left out", carrier);
         }
+        self.add(url, any_error);
+    }
+
+    fn add(&mut self, url: String, any_error: bool) {
         let name: String =
             host(&url).chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(NAME_MOST - 3).collect();
         let name = name.to_ascii_lowercase().trim_matches('-').to_owned();
@@ -195,6 +202,31 @@ impl Go {
             disabled: None,
         });
     }
+}
+
+/// Where a chart sent clients for what the engine would have fetched: the fleet fetches it there.
+fn sent(carrier: &mut Carrier<'_>, go: &mut Go) {
+    let Some(given) = &carrier.found.around.sends_to else { return };
+    let (url, login) = without_login(given.trim_end_matches('/'));
+    let lost = match host(&url) {
+        ENDED => {
+            "that proxy ended in 2021: name another one in spec.upstream.proxies, or none for the go command's own default"
+        }
+        _ if go.told_origins => {
+            "the engine itself was told where to fetch from, and clients were sent past it: the fleet does as the engine was told"
+        }
+        _ if login || rule::ORIGIN_SCHEME.refuse(&url).is_some() => {
+            "it is no address with http or https and without a login: name the proxy in spec.upstream.proxies"
+        }
+        host => {
+            carrier.carried.notes.push(format!(
+                "clients were sent to {host} for everything, and nothing was kept; the fleet fetches from there and keeps what it gets"
+            ));
+            go.told_origins = true;
+            return go.add(url.clone(), false);
+        }
+    };
+    carrier.carried.lost.push(NotCarried::hidden("upstreamProxy.url", lost));
 }
 
 /// The databases that the engine passes requests on to: a fleet has the one that it verifies with.

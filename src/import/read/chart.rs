@@ -4,12 +4,16 @@ use serde_json::Value;
 
 use super::{ReadError, config_file, environment::variable, pod};
 use crate::{
-    api::go_proxy::{Autoscaling, EngineServiceAccount},
+    api::go_proxy::{Autoscaling, EngineKind, EngineServiceAccount},
+    engine::version::Version,
     import::{
         found::{Found, Mount, NotCarried, SshServer, Value as Given},
         setting::{NO_LOGIN, by_key},
     },
 };
+
+/// Where the chart sends clients if it is told to send them elsewhere, and not where.
+const UPSTREAM: &str = "https://gocenter.io";
 
 /// Name of the chart, of which names of objects are made.
 const CHART: &str = "athens-proxy";
@@ -26,8 +30,8 @@ enum Use {
     Lost(&'static str, &'static str),
 }
 
-const NO_GIT_CONFIG: &str =
-    "git is told what follows from spec.private.credentials, rewritten addresses included, and nothing else";
+const NO_GIT_CONFIG: &str = "git is told what follows from spec.private.credentials, rewritten addresses included, and nothing else: \
+    name the private modules that it is for in spec.private.modules, and its logins there";
 const NO_TRACES: &str = "the engine of a fleet sends no traces";
 const NO_FILES: &str = "pods of a fleet have no other containers and files: credentials, certificates and settings have fields of their own";
 const OWN_MONITOR: &str = "let your own monitor read /metrics of the pods, port http";
@@ -113,7 +117,7 @@ const KEYS: &[(&str, Use)] = &[
     ("gitconfig.enabled", Use::Lost("false", NO_GIT_CONFIG)),
     ("gitconfig.*", Use::Settled),
     ("sshGitServers", Use::Taken),
-    ("upstreamProxy.enabled", Use::Lost("false", "it sent clients elsewhere by the engine's filter, which a fleet does not have: name that proxy in spec.upstream.proxies, and the fleet fetches from it")),
+    ("upstreamProxy.enabled", Use::Taken),
     ("upstreamProxy.*", Use::Settled),
     ("jaeger.enabled", Use::Lost("false", NO_TRACES)),
     ("jaeger.*", Use::Settled),
@@ -164,6 +168,7 @@ pub fn read(documents: &[Value], release: Option<&str>, found: &mut Found) -> Re
     }
     walk("", values, values, found);
     volume(values, release, found);
+    surroundings(values, release, found);
     if let Some(text) = values.pointer("/config/toml").and_then(Value::as_str)
         && values.pointer("/config/enabled") == Some(&Value::Bool(true))
     {
@@ -172,6 +177,20 @@ pub fn read(documents: &[Value], release: Option<&str>, found: &mut Found) -> Re
     // The engine's variables come last in the container, so they win.
     pod::variables("configEnvVars", values.get("configEnvVars").unwrap_or(&Value::Null), found);
     Ok(())
+}
+
+/// What nobody wrote down, and yet everybody relies on.
+fn surroundings(values: &Value, release: Option<&str>, found: &mut Found) {
+    if let Some(release) = release {
+        let service = full_name(values, release);
+        found
+            .notes
+            .push(format!("clients ask the Service {service}; that of the fleet has the fleet's own name: tell them"));
+    }
+    if values.pointer("/image/tag").is_none_or(pod::is_empty) {
+        let newest = Version::newest(EngineKind::Athens).as_str();
+        found.notes.push(format!("no release of Athens is named, so that it was the chart's; the fleet runs {newest}"));
+    }
 }
 
 fn set(key: &str, name: &str, value: &str, found: &mut Found) {
@@ -209,7 +228,9 @@ fn walk(path: &str, value: &Value, all: &Value, found: &mut Found) {
             found.lost.push(NotCarried::hidden(path, "it is no text"));
         }
         (Some(Use::Settled | Use::Is(_)), _) => {}
-        (None, _) => found.lost.push(NotCarried::hidden(path, "the chart knows no such value")),
+        (None, _) => {
+            found.lost.push(NotCarried::hidden(path, "the chart knows no such value and takes no notice of it"));
+        }
     }
 }
 
@@ -232,6 +253,10 @@ fn take(path: &str, value: &Value, all: &Value, found: &mut Found) {
         "autoscaling.enabled" if *value == Value::Bool(true) => found.around.autoscaling = Some(autoscaling(all)),
         "netrc.enabled" if *value == Value::Bool(true) => netrc(all, found),
         "sshGitServers" => ssh_servers(value, found),
+        "upstreamProxy.enabled" if *value == Value::Bool(true) => {
+            let url = all.pointer("/upstreamProxy/url").and_then(Value::as_str).unwrap_or(UPSTREAM);
+            found.around.sends_to = Some(url.to_owned());
+        }
         "singleFlight.redis.existingSecret" => existing_secret("redis", "ATHENS_REDIS_PASSWORD", all, found),
         "singleFlight.redisSentinel.existingSecret" => {
             existing_secret("redisSentinel", "ATHENS_REDIS_SENTINEL_PASSWORD", all, found);
@@ -301,7 +326,7 @@ fn existing_secret(table: &str, default_key: &str, all: &Value, found: &mut Foun
 fn netrc(all: &Value, found: &mut Found) {
     let name = all.pointer("/netrc/existingSecret").and_then(Value::as_str).unwrap_or("netrcsecret").to_owned();
     if let Some(setting) = by_key("NETRCPath") {
-        found.set(setting, "netrc", Given::Secret { name, key: "netrc".to_owned() });
+        found.set(setting, "netrc", Given::Secret { name, key: ".netrc".to_owned() });
     }
 }
 
@@ -315,7 +340,12 @@ fn ssh_servers(value: &Value, found: &mut Found) {
             continue;
         };
         let port = text("port").and_then(|port| port.parse().ok());
-        found.around.ssh.push(SshServer { setting, host, user: text("user"), port });
+        let secret = |part: &str| server.pointer(&format!("/existingSecret/{part}")).and_then(Value::as_str);
+        let key = match (secret("name"), secret("subPath")) {
+            (Some(name), Some(key)) => format!("key {key} of Secret {name}"),
+            _ => format!("{setting}.privateKey"),
+        };
+        found.around.ssh.push(SshServer { setting, host, user: text("user"), port, key });
     }
 }
 
