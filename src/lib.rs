@@ -93,6 +93,10 @@
 //!   volume, and a helper of a few lines of shell hands them to git at every call. So they rotate without a restart, are in no
 //!   argument and no environment, and a fleet starts and serves what it has while a Secret is missing; the engine's log, and its
 //!   answer to a question for versions, names the host, the Secret's key and the field.
+//! * **A login at a proxy on the way out is in an environment, and nowhere else** (`engine::contract`, `way_out`). go and git take it from
+//!   there alone, as a part of the proxy's address, and so does the engine for what it asks itself. Both quote an address that they cannot
+//!   read, in logs and in answers to clients. So a few lines of shell encode every character that could mean something, and become the
+//!   engine then; a fleet without such a login is started without a shell.
 //! * **Of a Secret, a digest is known, and only where it may be read** (`plan::secret`). What the engine reads at its start alone
 //!   reaches it with new pods, so in the namespaces that an installation lists (`--fleet-namespaces`) the digests of such Secrets are
 //!   part of what makes a revision. Each is made while the Secret is decoded, and keyed with its uid: the name of a revision is read by many
@@ -147,6 +151,7 @@
 //! | `lock.redis`, `lock.managedRedis` | Redis: plain, over TLS, with a user, behind sentinels. Not: a cluster |
 //! | `lock.etcd` | etcd, one member |
 //! | `lock.native` | with `gcs`, as above |
+//! | `upstream.egressProxy` | tinyproxy, with a login and without, for go, git and both engines. Not: a proxy that is asked over TLS |
 //! | goproxy as engine | `storage.disk`, mirrors, a checksum database |
 
 pub mod api;

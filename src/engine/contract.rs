@@ -1,6 +1,7 @@
 //! What the pods of every engine have in common: port, directories, times, and the pod built from them.
 
 mod pod;
+mod way_out;
 
 use std::time::Duration;
 

@@ -446,7 +446,7 @@ fn a_login_without_private_modules_is_told() {
 }
 
 #[test]
-fn the_way_out_is_carried_without_its_login() {
+fn the_way_out_is_carried_and_its_login_is_named() {
     let imported = of_environment(
         "https_proxy=http://other.example.com:1\nHTTPS_PROXY=http://user:hunter2@egress.example.com:3128/\nhttp_proxy=egress.example.com:3129\n\
          NO_PROXY=localhost,*.corp.example,git.example.com,10.0.0.0/8,git.example.com:8443,.svc\n",
@@ -455,11 +455,16 @@ fn the_way_out_is_carried_without_its_login() {
     let expected = json!({
         "httpsProxy": "http://egress.example.com:3128", "httpProxy": "http://egress.example.com:3129",
         "noProxy": [".corp.example", "git.example.com", "10.0.0.0/8"],
+        "credentialsSecretRef": { "name": "corp-egress" },
     });
     assert_eq!(imported.object["spec"]["upstream"]["egressProxy"], expected);
     let told: Vec<_> = imported.lost.iter().map(|lost| lost.setting.as_str()).collect();
-    assert_eq!(told, ["HTTPS_PROXY", "NO_PROXY"]);
+    assert_eq!(told, ["NO_PROXY", "HTTPS_PROXY"]);
     assert!(!printed(&imported).contains("hunter2"));
+    assert!(printed(&imported).contains("The value of password is in HTTPS_PROXY"), "{}", printed(&imported));
+    let same =
+        of_environment("HTTPS_PROXY=http://u:hunter2@a.example.com:1\nHTTP_PROXY=http://u:hunter2@b.example.com:1\n");
+    assert_eq!((&same.lost[..], same.secrets.len()), (&[][..], 1));
     let of_go = of_environment("ATHENS_GO_BINARY_ENV_VARS=HTTPS_PROXY=http://egress.example.com:3128\n");
     let expected = json!({ "httpsProxy": "http://egress.example.com:3128" });
     assert_eq!(of_go.object["spec"]["upstream"]["egressProxy"], expected);

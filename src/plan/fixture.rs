@@ -165,6 +165,7 @@ pub fn richest() -> ValidFleet {
                 https: "http://egress.example.com:3128".to_owned(),
                 http: "http://egress.example.com:3129".to_owned(),
                 past: vec!["localhost".to_owned(), ".svc".to_owned(), "10.0.0.0/8".to_owned()],
+                secret: None,
             }),
         },
         private_modules: vec!["git.example.com/*".to_owned(), "*.internal.example.com".to_owned()],

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::object::short_hash;
 use crate::api::go_proxy::{
-    AzureBlobStorage, GcsStorage, GoProxySpec, LocalReference, Lock, MinioStorage, MongoStorage, RedisLock, S3Storage,
-    Storage,
+    AzureBlobStorage, EgressProxy, GcsStorage, GoProxySpec, LocalReference, Lock, MinioStorage, MongoStorage,
+    RedisLock, S3Storage, Storage,
 };
 
 /// What stands for the content of a Secret.
@@ -51,7 +51,8 @@ pub type Digests = BTreeMap<String, SecretDigest>;
 pub fn read_at_start(spec: &GoProxySpec) -> BTreeSet<&str> {
     let storage = spec.storage.iter().flat_map(of_storage);
     let lock = spec.lock.iter().filter_map(of_lock);
-    storage.chain(lock).map(|reference| reference.name.as_str()).collect()
+    let way_out = spec.upstream.iter().filter_map(|upstream| of_way_out(upstream.egress_proxy.as_ref()?));
+    storage.chain(lock).chain(way_out).map(|reference| reference.name.as_str()).collect()
 }
 
 /// Taken apart whole, so that a new place does not compile before somebody has thought of its login.
@@ -71,6 +72,11 @@ fn of_lock(lock: &Lock) -> Option<&LocalReference> {
     let Lock { in_process: _, native: _, redis, managed_redis: _, etcd: _ } = lock;
     let RedisLock { credentials_secret_ref, .. } = redis.as_ref()?;
     credentials_secret_ref.as_ref()
+}
+
+const fn of_way_out(proxy: &EgressProxy) -> Option<&LocalReference> {
+    let EgressProxy { https: _, http: _, past: _, login } = proxy;
+    login.as_ref()
 }
 
 /// One text for all of them. `None` where there are none, and where one is not known: it may not be read, or does not exist.
@@ -131,7 +137,12 @@ mod tests {
         let private = json!({ "modules": ["git.example.com/*"], "credentials": [git] });
         let redis = json!({ "address": "redis.example.com:6379", "credentialsSecretRef": { "name": "redis-login" } });
         let locks = [json!({ "redis": redis }), json!({ "managedRedis": {} })];
-        let spec = |place: &Value| json!({ "replicas": 1, "storage": place, "private": private });
+        let egress =
+            json!({ "httpsProxy": "http://egress.example.com", "credentialsSecretRef": { "name": "way-out" } });
+        let spec = |place: &Value| {
+            let upstream = json!({ "egressProxy": egress });
+            json!({ "replicas": 1, "storage": place, "private": private, "upstream": upstream })
+        };
         let unlocked = places.iter().map(spec);
         // What belongs to one proxy takes no lock.
         let shared = places.iter().skip(2).flat_map(|place| locks.iter().map(move |lock| (place, lock)));
@@ -168,7 +179,7 @@ mod tests {
             assert_eq!(read_by_pods(&planned), expected.iter().map(|name| (*name).to_owned()).collect(), "{spec}");
             named.extend(expected.into_iter().map(str::to_owned));
         }
-        assert_eq!(named, ["redis-login", "storage-login"].map(str::to_owned).into());
+        assert_eq!(named, ["redis-login", "storage-login", "way-out"].map(str::to_owned).into());
     }
 
     fn observed(spec: &Value, children: Children) -> Observed {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
-use super::room::Room;
+use super::room::{Room, secret};
 use crate::cluster::Cluster;
 
 /// The proxy, and what a client of it is.
@@ -21,6 +21,8 @@ const WITH_HOSTS: &str = r#"mount --bind "$1" /etc/hosts && shift && exec /usr/b
 pub struct Egress {
     /// Its process.
     pub server: Room,
+    /// User and password, if it wants any.
+    pub login: Option<(String, String)>,
 }
 
 /// One request that the proxy was asked for.
@@ -40,10 +42,21 @@ pub async fn start(cluster: &Cluster) -> Result<Egress> {
 /// The same, and it finds some names at addresses of their own: names of the public network that a test has stand-ins for.
 /// Nobody but the proxy finds them there.
 pub async fn start_knowing(cluster: &Cluster, names: &[(&str, Ipv4Addr)]) -> Result<Egress> {
+    start_as(cluster, names, None).await
+}
+
+/// The same, and it lets nobody through without a login. That holds characters which an address holds in another form.
+pub async fn start_guarded(cluster: &Cluster, names: &[(&str, Ipv4Addr)]) -> Result<Egress> {
+    let login = ("fleet-of.builds".to_owned(), format!("-_.{}", secret()?));
+    start_as(cluster, names, Some(login)).await
+}
+
+async fn start_as(cluster: &Cluster, names: &[(&str, Ipv4Addr)], login: Option<(String, String)>) -> Result<Egress> {
     let mut server = Room::open(cluster, "egress", PROGRAMS)?;
     let log = server.write(LOG, "")?;
+    let guard = login.iter().map(|(user, password)| format!("BasicAuth {user} {password}\n")).collect::<String>();
     let conf = format!(
-        "Port {PORT}\nListen 0.0.0.0\nTimeout 60\nMaxClients 200\nLogLevel Info\nLogFile \"{}\"\n",
+        "Port {PORT}\nListen 0.0.0.0\nTimeout 60\nMaxClients 200\nLogLevel Info\nLogFile \"{}\"\n{guard}",
         log.display()
     );
     let conf = server.write("tinyproxy.conf", &conf)?.display().to_string();
@@ -52,7 +65,7 @@ pub async fn start_knowing(cluster: &Cluster, names: &[(&str, Ipv4Addr)]) -> Res
     let unshare = ["--mount", "--propagation=private", "/bin/sh", "-c", WITH_HOSTS, "sh", &hosts, "-d", "-c", &conf];
     let process = server.process(COMPONENT, "/usr/bin/unshare").args(unshare);
     server.serve(&process, PORT).await?;
-    Ok(Egress { server })
+    Ok(Egress { server, login })
 }
 
 impl Egress {

@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::LocalReference;
 use crate::api::rule;
 
 /// Why a chain without an origin is refused.
@@ -223,7 +224,7 @@ pub struct KeyReference {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct EgressProxy {
     /// Proxy for https addresses; what passes is encrypted end to end. Required. No user or password in it: a proxy that wants a
-    /// login cannot be used.
+    /// login has `credentialsSecretRef`.
     #[serde(rename = "httpsProxy")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(
@@ -251,6 +252,15 @@ pub struct EgressProxy {
     #[serde(rename = "noProxy", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "no_proxy_schema")]
     pub past: Vec<String>,
+
+    /// Secret with the keys `username` and `password`, as the type kubernetes.io/basic-auth has them: the login at both proxies. Any
+    /// character may stand in them; the first line counts. Default: absent, no login. It is read when a proxy starts: `spec.storage`
+    /// tells how a changed Secret gets to all of them. go and git know no other place for it than their environment, so it is in
+    /// that of the engine and of what it runs, and in nothing else. An egress proxy whose address begins with http:// gets it in
+    /// clear. The image needs a shell.
+    #[serde(rename = "credentialsSecretRef", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LocalReference")]
+    pub login: Option<LocalReference>,
 }
 
 fn no_proxy_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -16,7 +16,7 @@ use k8s_openapi::{
     },
 };
 
-use super::{CA_DIRECTORY, CA_FILE, PORT, PORT_NAME, SCRATCH_DIRECTORY, Timing};
+use super::{CA_DIRECTORY, CA_FILE, PORT, PORT_NAME, SCRATCH_DIRECTORY, Timing, way_out};
 use crate::{
     api::{go_proxy::ImagePullPolicy, quantity::Quantity},
     engine::{Program, coordination},
@@ -81,8 +81,8 @@ fn container(fleet: &ValidFleet, program: &Program) -> Container {
             }
             .to_owned(),
         ),
-        command: program.command.clone(),
-        args: Some(program.args.clone()),
+        command: way_out::command(fleet, program),
+        args: Some(way_out::arguments(fleet, program)),
         env: Some(environment(fleet, program)),
         ports: Some(vec![ContainerPort {
             name: Some(PORT_NAME.to_owned()),
@@ -131,6 +131,7 @@ fn environment(fleet: &ValidFleet, program: &Program) -> Vec<EnvVar> {
         .into_iter()
         .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() })
         .chain(program.env.iter().cloned())
+        .chain(way_out::login(fleet))
         .collect()
 }
 

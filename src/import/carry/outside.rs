@@ -141,7 +141,7 @@ fn netrc_secret(given: &Given, carrier: &mut Carrier<'_>) -> LocalReference {
 
 /// The proxy on the way out, from its variables by their lower-case names.
 pub fn egress(given: &BTreeMap<String, String>, upstream: &mut Upstream, carrier: &mut Carrier<'_>) {
-    let mut address = |name: &str| given.get(name).map(|text| egress_address(name, text, carrier));
+    let address = |name: &str| given.get(name).map(|text| egress_address(text));
     let (https, http) = (address("https_proxy"), address("http_proxy"));
     let Some(https) = https else {
         if http.is_some() {
@@ -158,17 +158,36 @@ pub fn egress(given: &BTreeMap<String, String>, upstream: &mut Upstream, carrier
         http: http.filter(|http| *http != https),
         past: past(given.get("no_proxy").map_or("", String::as_str), carrier),
         https,
+        login: egress_login(given, carrier),
     });
 }
 
-/// An address as a fleet may hold it. Programs take one without a scheme for http.
-fn egress_address(name: &str, text: &str, carrier: &mut Carrier<'_>) -> String {
-    let (url, login) = without_login(text.trim());
-    if login {
-        let why = "its login was left out: everybody who may read a GoProxy would see it, and a proxy that wants one cannot \
-                   be used";
-        carrier.carried.lost.push(NotCarried::hidden(name.to_ascii_uppercase(), why));
+/// The Secret for what stands before the `@` of the addresses.
+fn egress_login(given: &BTreeMap<String, String>, carrier: &mut Carrier<'_>) -> Option<LocalReference> {
+    let login = |name: &str| {
+        let (login, _) = given.get(name)?.rsplit_once('@')?;
+        Some(login.split_once("://").map_or(login, |(_, login)| login))
+    };
+    let (https, http) = (login("https_proxy"), login("http_proxy"));
+    let from = if https.is_some() { "HTTPS_PROXY" } else { "HTTP_PROXY" };
+    https.or(http)?;
+    if given.contains_key("http_proxy") && https != http {
+        let why = "a fleet has one login for both proxies, and these had not: it is used at the other one too";
+        carrier.carried.lost.push(NotCarried::hidden(from, why));
     }
+    let key = |key| WantedKey {
+        key,
+        from: format!("{from}, where characters may be written as % and two digits"),
+        file: false,
+    };
+    let name = format!("{}-egress", carrier.fleet);
+    carrier.carried.secrets.push(WantedSecret { name: name.clone(), keys: vec![key("username"), key("password")] });
+    Some(LocalReference { name })
+}
+
+/// An address as a fleet may hold it, without the login. Programs take one without a scheme for http.
+fn egress_address(text: &str) -> String {
+    let (url, _) = without_login(text.trim());
     let url = url.trim_end_matches('/');
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }

@@ -41,4 +41,6 @@ pub struct ValidEgress {
     pub http: String,
     /// What is reached past it.
     pub past: Vec<String>,
+    /// Name of the Secret that holds the login. Its values are never held.
+    pub secret: Option<String>,
 }

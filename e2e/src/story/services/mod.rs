@@ -84,6 +84,7 @@ pub const LONG: &[Story] = &[
     },
     Story { name: "a Redis with a volume keeps its locks", tell: kept_locks::they_outlive_its_pod },
     Story { name: "goproxy takes the way out", tell: way_out::goproxy_takes_the_way_out },
+    Story { name: "the way out wants a login", tell: way_out::the_way_out_wants_a_login },
 ];
 
 /// Loads the images that clients run in. The programs of the services are there already.

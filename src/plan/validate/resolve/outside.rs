@@ -66,7 +66,7 @@ pub fn egress(given: EgressProxy, fleet: &ValidFleet, cluster_domain: &str, defa
         defaults.note("spec.upstream.egressProxy.httpProxy", &given.https, DefaultSource::Derived);
         given.https.clone()
     });
-    ValidEgress { https: given.https, http, past }
+    ValidEgress { https: given.https, http, past, secret: given.login.map(|login| login.name) }
 }
 
 /// Hosts of one word are Services of the fleet's own namespace: no proxy outside of it knows them.
