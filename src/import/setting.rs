@@ -186,16 +186,13 @@ pub static SETTINGS: &[Setting] = &[
     with("Index.Postgres.Params", "ATHENS_INDEX_POSTGRES_PARAMS", "IndexType"),
 ];
 
-/// Variables that releases after v0.18 know.
-pub const NEWER: [&str; 7] = [
-    "ATHENS_CACHE_CONTROL",
-    "ATHENS_S3_SERVER_SIDE_ENCRYPTION",
-    "ATHENS_S3_SSE_KMS_KEY_ID",
-    "ATHENS_S3_BUCKET_KEY_ENABLED",
-    "ATHENS_S3_LOCK_TTL",
-    "ATHENS_S3_LOCK_TIMEOUT",
-    "ATHENS_S3_LOCK_MAX_RETRIES",
-];
+/// Variables by which releases after v0.18 ask S3 to encrypt.
+pub const ENCRYPTION: [&str; 3] =
+    ["ATHENS_S3_SERVER_SIDE_ENCRYPTION", "ATHENS_S3_SSE_KMS_KEY_ID", "ATHENS_S3_BUCKET_KEY_ENABLED"];
+
+/// Other variables that releases after v0.18 know.
+pub const NEWER: [&str; 4] =
+    ["ATHENS_CACHE_CONTROL", "ATHENS_S3_LOCK_TTL", "ATHENS_S3_LOCK_TIMEOUT", "ATHENS_S3_LOCK_MAX_RETRIES"];
 
 /// A table of the file, the setting that chooses it, and the word that does.
 const TABLES: [(&str, &str, &str); 11] = [

@@ -190,6 +190,16 @@ fn no_secret_is_printed_wherever_it_stands() {
     }
 }
 
+#[test]
+fn a_wish_for_encryption_is_told_where_it_is_fulfilled() {
+    for variable in setting::ENCRYPTION {
+        let imported =
+            of_environment(&format!("ATHENS_STORAGE_TYPE=s3\nATHENS_S3_BUCKET_NAME=modules\n{variable}=x\n"));
+        let lost = imported.lost.iter().find(|lost| lost.setting == variable).unwrap();
+        assert!(lost.why.contains("the bucket's own default encryption"), "{}", lost.why);
+    }
+}
+
 const HAND_RUN: &str = r#"
 apiVersion: apps/v1
 kind: Deployment

@@ -59,7 +59,9 @@ pub struct Storage {
     #[schemars(with = "DiskStorage")]
     pub disk: Option<DiskStorage>,
 
-    /// Modules live in a bucket of S3 or of a store that speaks its protocol. Default: absent.
+    /// Modules live in a bucket of S3 or of a store that speaks its protocol. How objects are encrypted at rest is the bucket's own
+    /// setting, its default encryption, with a key of yours too: Athens can ask for it with each object from v0.19.0 on, which this
+    /// operator was not tested with. A bucket whose policy denies uploads that do not ask for it cannot be used. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "S3Storage")]
     pub s3: Option<S3Storage>,

@@ -3,7 +3,7 @@
 use super::ReadError;
 use crate::import::{
     found::{Found, NotCarried, Value},
-    setting::{NEWER, SETTINGS, by_variable},
+    setting::{ENCRYPTION, NEWER, SETTINGS, by_variable},
 };
 
 /// How alike two names must be for one to be a slip of the other.
@@ -91,7 +91,9 @@ fn foreign(name: &str) -> Option<String> {
     if ORDINARY.contains(&name) || starts(&["KUBERNETES_", "LC_"]) {
         return None;
     }
-    Some(if NEWER.contains(&name) {
+    Some(if ENCRYPTION.contains(&name) {
+        "releases after v0.18 know it, and fleets run v0.18: let the bucket's own default encryption do it".to_owned()
+    } else if NEWER.contains(&name) {
         "releases after v0.18 know it, and fleets run v0.18".to_owned()
     } else if starts(&["ATHENS_"]) {
         let slip = SETTINGS.iter().map(|one| one.variable).find(|known| strsim::jaro_winkler(known, name) > ALIKE);
