@@ -48,9 +48,10 @@ pub fn login(fleet: &ValidFleet) -> Vec<EnvVar> {
     secret(fleet).into_iter().flat_map(|secret| LOGIN.map(|one| variable(one, secret))).collect()
 }
 
-/// The shell with the script, then what it becomes.
+/// The shell with the script, then what it becomes. The kubelet fills variables into arguments, and takes two dollars for one.
 fn before(program: &[String]) -> Vec<String> {
-    ["sh", "-c", SCRIPT, "sh"].into_iter().map(str::to_owned).chain(program.iter().cloned()).collect()
+    let script = SCRIPT.replace('$', "$$");
+    ["sh", "-c", &script, "sh"].into_iter().map(str::to_owned).chain(program.iter().cloned()).collect()
 }
 
 #[cfg(test)]
@@ -96,6 +97,19 @@ mod tests {
             let expected = LOGIN.map(|(name, key)| (name, reference(key)));
             assert_eq!(from_secret, expected);
         }
+    }
+
+    /// What the kubelet makes of an argument in which nothing but the dollar is escaped.
+    #[test]
+    fn the_shell_gets_the_script_as_it_is_written() {
+        let argument = before(&[]).remove(2);
+        let mut rest = argument.chars();
+        let mut read = String::new();
+        while let Some(c) = rest.next() {
+            assert!(c != '$' || rest.next() == Some('$'), "the kubelet would fill something in after {read}");
+            read.push(c);
+        }
+        assert_eq!(read, SCRIPT);
     }
 
     /// The variables that the program gets, by the machine's own shell.
