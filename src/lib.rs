@@ -147,7 +147,7 @@
 //! | `storage.gcs` | fake-gcs-server behind Google's names and TLS, through `upstream.egressProxy` and `upstream.caBundle`. It looks at the token, and nobody at the key that it was given for. Not: a pod's own identity |
 //! | `storage.mongo` | FerretDB on SQLite, in clear and without a login. Not: MongoDB itself, TLS |
 //! | `storage.azureBlob` | nothing that answers: the engine starts with a key, and asks exactly the account's address. Not: whatever comes after that, its own lock, a managed identity |
-//! | `storage.external` | nothing yet |
+//! | `storage.external` | a service of the lab's own that keeps files. Not: TLS, somebody else's service |
 //! | `lock.redis`, `lock.managedRedis` | Redis: plain, over TLS, with a user, behind sentinels. Not: a cluster |
 //! | `lock.etcd` | etcd, one member |
 //! | `lock.native` | with `gcs`, as above |

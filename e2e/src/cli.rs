@@ -12,6 +12,7 @@ use crate::cluster::{self, Kubernetes, Lab, Profile, Spec, StateDir};
 use crate::demo;
 use crate::image::{self, Image};
 use crate::progress::Progress;
+use crate::service::external;
 use crate::suite::{self, Tier};
 
 /// Real Kubernetes clusters on this machine, and everything that runs on them.
@@ -42,6 +43,9 @@ enum Verb {
     Test(Test),
     /// Measure the operator beside a client that only sends; makes and removes clusters of its own.
     Bench(bench::Options),
+    /// Be the storage service of a story.
+    #[command(hide = true)]
+    ExternalStorage(external::Serve),
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +141,7 @@ async fn execute(verb: Verb) -> Result<()> {
         Verb::Logs(args) => logs(&args, &state),
         Verb::Test(args) => test(args, &progress).await,
         Verb::Bench(options) => print(&bench::run(&options, &state, progress).await?),
+        Verb::ExternalStorage(told) => external::serve(told).await,
     }
 }
 

@@ -54,7 +54,7 @@ pub async fn start_guarded(cluster: &Cluster, names: &[(&str, Ipv4Addr)]) -> Res
 async fn start_as(cluster: &Cluster, names: &[(&str, Ipv4Addr)], login: Option<(String, String)>) -> Result<Egress> {
     let mut server = Room::open(cluster, "egress", PROGRAMS)?;
     let log = server.write(LOG, "")?;
-    let guard = login.iter().map(|(user, password)| format!("BasicAuth {user} {password}\n")).collect::<String>();
+    let guard = login.as_ref().map(|(user, password)| format!("BasicAuth {user} {password}\n")).unwrap_or_default();
     let conf = format!(
         "Port {PORT}\nListen 0.0.0.0\nTimeout 60\nMaxClients 200\nLogLevel Info\nLogFile \"{}\"\n{guard}",
         log.display()

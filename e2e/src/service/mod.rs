@@ -10,6 +10,7 @@
 pub mod bucket;
 pub mod egress;
 pub mod etcd;
+pub mod external;
 pub mod gcs;
 pub mod git;
 pub mod mongo;

@@ -191,7 +191,9 @@ pub enum Tls {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct ExternalStorage {
     /// Address of the service. Required. It must answer a question for the versions of an unknown module with 200 and
-    /// nothing: the engine asks that to know whether its storage works.
+    /// nothing: the engine asks that to know whether its storage works. A version comes in one upload of three parts, mod.info, mod.mod
+    /// and mod.zip, which may be as large as a module is; until it has all of it, the service must not tell of that version, and must
+    /// answer 404 for its files.
     #[schemars(schema_with = "http_address")]
     pub url: String,
 }

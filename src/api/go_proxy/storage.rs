@@ -89,7 +89,8 @@ pub struct Storage {
     #[schemars(with = "MinioStorage")]
     pub minio: Option<MinioStorage>,
 
-    /// Modules live behind a service of your own that speaks the engine's storage protocol. Not tested. Default: absent.
+    /// Modules live behind a service of your own that speaks the engine's storage protocol. Tested with a service of our own
+    /// alone. Default: absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ExternalStorage")]
     pub external: Option<ExternalStorage>,

@@ -21,7 +21,7 @@ use super::Before;
 use crate::{
     cluster::until,
     origin::generated::Module,
-    service::{bucket, egress, etcd, gcs, mongo},
+    service::{bucket, egress, etcd, external, gcs, mongo},
 };
 
 const FLEET: &str = "corp";
@@ -122,6 +122,49 @@ pub fn modules_are_kept_by_the_client_for_minio(stage: &Stage) -> Telling<'_> {
         fleet.is_fetched_and_kept(stage, Module::new(7, 0), 1).await?;
         stage.abandon(fleet.namespace).await?;
         store.server.close().await?;
+        before.expect_only(&stage.cluster)
+    })
+}
+
+/// Two proxies on a storage service of one's own, which keeps versions whole or not at all. Without it what is stored is not served
+/// either, clients are told of a failure and not that the module does not exist, and the condition names the field; with it all works
+/// again.
+pub fn modules_are_kept_by_a_service_of_one_s_own(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let before = Before::of(&stage.cluster);
+        let (store, lock) = (external::start(&stage.cluster).await?, etcd::start(&stage.cluster).await?);
+        let fleet = Fleet::start(stage, "story-external", "").await?;
+        let mut spec = fleet.spec(2)?;
+        spec["storage"] = json!({"external": {"url": store.url()}});
+        spec["lock"] = json!({"etcd": {"addresses": [lock.endpoint()]}});
+        fleet.apply(stage, spec).await?;
+        let (known, unknown) = (Module::new(5, 0), Module::new(6, 0));
+        fleet.is_fetched_and_kept(stage, known, 1).await?;
+        let (path, version) = known.escaped();
+        let kept = store.files(&path)?;
+        ensure!(kept == ["info", "mod", "zip"].map(|ending| format!("{version}.{ending}")), "the service has {kept:?}");
+        let address = service_address(stage, fleet.namespace).await?;
+        let (status, versions) = ask(&address, &format!("/{path}/@v/list"), PATIENCE).await?;
+        ensure!(status == 200 && versions.contains(&version), "versions: {status} {versions}");
+
+        store.server.kill().await?;
+        for (module, what) in [(known, "what is stored"), (unknown, "what is not")] {
+            // Right after: while the proxies are still believed to be ready.
+            let (status, body) = ask(&address, &module.zip(), PATIENCE).await?;
+            ensure!(status >= 500, "without the service {what} is answered with {status}: {body}");
+        }
+        let told = fleet.not_ready(stage, "NotReady", [false, false]).await?;
+        stage.progress.note(format!("  without the service: {told}"));
+        ensure!(told.contains("spec.storage.external"), "{told}");
+        store.server.start_again().await?;
+        stage.wait_settled(fleet.namespace, FLEET).await?;
+        for module in [known, unknown] {
+            fleet.serves(stage, module).await?;
+        }
+        ensure!(fleet.fetches(stage, known).await? == 1, "what was stored was fetched again");
+        stage.abandon(fleet.namespace).await?;
+        store.server.close().await?;
+        lock.server.close().await?;
         before.expect_only(&stage.cluster)
     })
 }

@@ -77,6 +77,10 @@ pub const LONG: &[Story] = &[
         name: "modules are kept by the client for MinIO",
         tell: backends::modules_are_kept_by_the_client_for_minio,
     },
+    Story {
+        name: "modules are kept by a service of one's own",
+        tell: backends::modules_are_kept_by_a_service_of_one_s_own,
+    },
     Story { name: "Azure is asked at the account's address", tell: backends::azure_is_asked_at_the_account_s_address },
     Story {
         name: "without etcd a fleet serves what it has, and recovers",
