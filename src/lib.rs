@@ -148,7 +148,7 @@
 //! | `storage.mongo` | FerretDB on SQLite, in clear and without a login. Not: MongoDB itself, TLS |
 //! | `storage.azureBlob` | nothing that answers: the engine starts with a key, and asks exactly the account's address. Not: whatever comes after that, its own lock, a managed identity |
 //! | `storage.external` | a service of the lab's own that keeps files. Not: TLS, somebody else's service |
-//! | `lock.redis`, `lock.managedRedis` | Redis: plain, over TLS, with a user, behind sentinels. Not: a cluster |
+//! | `lock.redis`, `lock.managedRedis` | Redis: plain, over TLS, with a user, behind sentinels, as a cluster of three. Not: a cluster over TLS |
 //! | `lock.etcd` | etcd, one member |
 //! | `lock.native` | with `gcs`, as above |
 //! | `upstream.egressProxy` | tinyproxy, with a login and without, for go, git and both engines. Not: a proxy that is asked over TLS |

@@ -15,6 +15,7 @@ pub mod gcs;
 pub mod git;
 pub mod mongo;
 pub mod redis;
+pub mod redis_cluster;
 pub mod sentinel;
 pub mod volume;
 

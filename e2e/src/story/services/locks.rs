@@ -1,12 +1,20 @@
-//! Who may fetch a module, of several pods that want to: Redis, Redis with a sentinel, etcd.
+//! Who may fetch a module, of several pods that want to: Redis, Redis with a sentinel, a cluster of Redis, etcd.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::PostParams};
+use serde_json::json;
 
-use super::super::{Stage, Telling};
-use super::{Before, refused};
-use crate::service::{etcd, redis, sentinel};
+use super::super::{
+    Stage, Telling,
+    serving::{PATIENT, ask, service_address},
+};
+use super::{Before, fleets, refused};
+use crate::cluster::until;
+use crate::origin::generated::Module;
+use crate::service::{etcd, redis, redis_cluster, sentinel};
 
 /// Both users and both addresses work; no password, a wrong one, and a server that hangs do not.
 pub fn redis_lets_in_who_has_a_password(stage: &Stage) -> Telling<'_> {
@@ -58,6 +66,51 @@ pub fn a_sentinel_fails_over(stage: &Stage) -> Telling<'_> {
         set.start_sentinel().await?;
         ensure!(set.primary().await? != old, "the sentinel forgot the failover");
         set.close().await?;
+        before.expect_only(&stage.cluster)
+    })
+}
+
+/// Two proxies, and a lock that is spread over three servers: of many clients that ask for a cold module none makes a second fetch,
+/// whichever server has its lock. With one server lost what is stored is served, misses fail, and come again with it.
+pub fn a_cluster_of_redis_locks_for_a_fleet(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let before = Before::of(&stage.cluster);
+        let namespace = "story-redis-cluster";
+        let parts = fleets::Parts::start(stage, namespace, None).await?;
+        let redis = redis_cluster::start(&stage.cluster).await?;
+        let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), namespace);
+        let secret = json!({"metadata": {"name": "cluster"}, "stringData": {"password": redis.password}});
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+        let lock = json!({"redis": {
+            "cluster": {"addresses": redis.endpoints()}, "tls": "Disabled", "username": redis.user,
+            "credentialsSecretRef": {"name": "cluster"},
+        }});
+        parts.apply(stage, &lock).await?;
+        // Six names: that all of their locks are at one server does not happen.
+        for index in 30..36 {
+            let fetches = parts.ask_cold(stage, Module::new(index, 0)).await?;
+            ensure!(fetches == 1, "{fetches} fetches of module {index} reached the origin");
+        }
+        let locked = redis.locked().await?;
+        stage.progress.note(format!("  1 fetch each of 6 modules; locks taken or tried, by server: {locked:?}"));
+        ensure!(locked.iter().filter(|count| **count > 0).count() > 1, "one server has all locks: {locked:?}");
+
+        redis.kill_one().await?;
+        let address = service_address(stage, namespace).await?;
+        let unknown = Module::new(36, 0).zip();
+        until("a miss fails without one of the servers", Duration::from_mins(1), || async {
+            Ok((ask(&address, &unknown, PATIENT).await?.0 >= 500).then_some(()))
+        })
+        .await?;
+        let (status, _) = ask(&address, &Module::new(30, 0).zip(), PATIENT).await?;
+        ensure!(status == 200, "what is stored is answered with {status}");
+        redis.start_it_again().await?;
+        until("misses work again", Duration::from_mins(1), || async {
+            Ok((ask(&address, &Module::new(37, 0).zip(), PATIENT).await?.0 == 200).then_some(()))
+        })
+        .await?;
+        parts.close(stage).await?;
+        redis.close().await?;
         before.expect_only(&stage.cluster)
     })
 }

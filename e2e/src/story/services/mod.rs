@@ -82,6 +82,7 @@ pub const LONG: &[Story] = &[
         tell: backends::modules_are_kept_by_a_service_of_one_s_own,
     },
     Story { name: "Azure is asked at the account's address", tell: backends::azure_is_asked_at_the_account_s_address },
+    Story { name: "a cluster of Redis locks for a fleet", tell: locks::a_cluster_of_redis_locks_for_a_fleet },
     Story {
         name: "without etcd a fleet serves what it has, and recovers",
         tell: etcd_outage::a_lost_etcd_costs_misses_only,
