@@ -100,13 +100,14 @@ pub fn the_way_out_wants_a_login(stage: &Stage) -> Telling<'_> {
             }))
         };
         let module = |index| Module::new(index, 0).zip();
-        for login in [None, Some("wrong")] {
+        // In the words of the proxy.
+        for (login, words) in [(None, "Proxy Authentication Required"), (Some("wrong"), "Unauthorized")] {
             apply(stage, spec(login)?).await?;
             let (status, _) = fetch(stage, &module(5)).await?;
             ensure!(status == 404, "with the login {login:?} a miss is answered with {status}");
             let list = module(5).split("/@v/").next().unwrap_or_default().to_owned() + "/@v/list";
             let (status, told) = fetch(stage, &list).await?;
-            ensure!(status == 404 && told.contains("Proxy Authentication Required"), "{login:?}: {status} {told}");
+            ensure!(status == 404 && told.contains(words), "{login:?}: {status} {told}");
             ensure!(!told.contains(&password), "the answer tells the login");
         }
         apply(stage, spec(Some("right"))?).await?;
