@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{
@@ -17,7 +18,7 @@ use super::super::{
     holds,
     serving::{PATIENT, ask, service_address},
 };
-use super::Before;
+use super::{Before, search};
 use crate::{
     cluster::until,
     origin::generated::Module,
@@ -31,7 +32,7 @@ const CLIENTS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Two proxies share a bucket; fifty clients ask for a module that neither has. Every change of the lock ends the old
-/// proxies before the new ones start.
+/// proxies before the new ones start. No login of bucket and locks is written anywhere.
 pub fn one_fetch_with_each_lock(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let before = Before::of(&stage.cluster);
@@ -70,6 +71,8 @@ pub fn one_fetch_with_each_lock(stage: &Stage) -> Telling<'_> {
             ensure!(fetches == 1 || name == "no lock", "with {name}, {fetches} fetches reached the origin");
             ensure!(fetches <= 2, "two proxies fetched {fetches} times");
         }
+        let searched = search::outside_environments(stage, namespace, &parts.logins()).await?;
+        stage.progress.note(format!("  no login in {searched}"));
         parts.close(stage).await?;
         before.expect_only(&stage.cluster)
     })
@@ -183,6 +186,19 @@ impl Parts {
             secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
         }
         Ok(parts)
+    }
+
+    /// What nobody may read, as it is and as objects hold it.
+    fn logins(&self) -> Vec<String> {
+        let (redis, sentinel) = (&self.redis, &self.sentinel);
+        let all = [
+            &self.bucket.secret_key,
+            &redis.password,
+            &redis.user_password,
+            &sentinel.password,
+            &sentinel.sentinel_password,
+        ];
+        all.into_iter().flat_map(|one| [one.clone(), STANDARD.encode(one)]).collect()
     }
 
     /// Gives the fleet this lock, and waits until both proxies serve.
