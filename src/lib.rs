@@ -20,6 +20,7 @@
 //! | [`plan`] | everything that shall be, the one step taken, why not more | a client, a runtime, a clock |
 //! | [`plan::object`] | one builder per kind; the only place that formats names | failing |
 //! | [`engine`] | all that is peculiar to one engine or one release of it | knowledge of Kubernetes objects beyond a pod |
+//! | [`gomod`] | what Go says about module paths, versions and patterns | an opinion of ours about them |
 //! | `cache`, `observe` | watches, the little that is kept of each child | decisions |
 //! | `apply` | server-side apply, in order; fences; pruning | choices |
 //! | [`status`] | the report in words; conditions | facts that cannot be derived again |
@@ -166,6 +167,7 @@ pub mod controller;
 pub mod crds;
 pub mod engine;
 pub mod events;
+pub mod gomod;
 pub mod health;
 pub mod http;
 pub mod import;
