@@ -21,11 +21,14 @@
 //! | [`plan::object`] | one builder per kind; the only place that formats names | failing |
 //! | [`engine`] | all that is peculiar to one engine or one release of it | knowledge of Kubernetes objects beyond a pod |
 //! | [`gomod`] | what Go says about module paths, versions and patterns | an opinion of ours about them |
+//! | [`edge`] | what an edge decides about a request: path, address, token, role, revision, mirror | a socket, a file, a clock |
 //! | `cache`, `observe` | watches, the little that is kept of each child | decisions |
 //! | `apply` | server-side apply, in order; fences; pruning | choices |
 //! | [`status`] | the report in words; conditions | facts that cannot be derived again |
 //! | [`import`] | somebody's Athens read, made a `GoProxy`, and what that lacks told | a cluster; a secret printed |
 //! | `leader` | the lease, decided by a pure function | trust in wall clocks |
+//!
+//! The rooms of [`edge`] are not lived in yet: no object of a fleet is made for them and no program runs them.
 //!
 //! Start reading at [`plan::plan`]: one screen, from [`plan::Observed`] to [`plan::Plan`].
 //!
@@ -165,6 +168,7 @@ pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod crds;
+pub mod edge;
 pub mod engine;
 pub mod events;
 pub mod gomod;

@@ -1,0 +1,9 @@
+//! The edge: what stands between clients and the proxies of a fleet. nginx carries the bytes; this is what decides.
+//!
+//! So far the rooms without IO: each is a function of what it is given, time included, so that the agent, a preview and a test decide alike.
+//!
+//! | Room | What is decided there |
+//! |---|---|
+//! | [`path`] | what a client asks for, in the one form that is cache key, policy input and upstream path |
+
+pub mod path;
