@@ -5,5 +5,7 @@
 //! | Room | What is decided there |
 //! |---|---|
 //! | [`path`] | what a client asks for, in the one form that is cache key, policy input and upstream path |
+//! | [`nginx`] | the structure of nginx's configuration, and the only way text gets into it |
 
+pub mod nginx;
 pub mod path;
