@@ -6,6 +6,10 @@
 //! |---|---|
 //! | [`path`] | what a client asks for, in the one form that is cache key, policy input and upstream path |
 //! | [`nginx`] | the structure of nginx's configuration, and the only way text gets into it |
+//! | [`freshness`] | how long what changes is taken for true |
+//! | [`origin`] | which mirror is asked next, how often, and when it is left alone |
 
+pub mod freshness;
 pub mod nginx;
+pub mod origin;
 pub mod path;
