@@ -6,9 +6,13 @@
 //! |---|---|
 //! | [`path`] | what a client asks for, in the one form that is cache key, policy input and upstream path |
 //! | [`nginx`] | the structure of nginx's configuration, and the only way text gets into it |
+//! | [`address`] | who speaks, behind trusted proxies, and whether that address may |
+//! | [`choice`] | which revision answers whom |
 //! | [`freshness`] | how long what changes is taken for true |
 //! | [`origin`] | which mirror is asked next, how often, and when it is left alone |
 
+pub mod address;
+pub mod choice;
 pub mod freshness;
 pub mod nginx;
 pub mod origin;
