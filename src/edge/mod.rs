@@ -7,6 +7,8 @@
 //! | [`path`] | what a client asks for, in the one form that is cache key, policy input and upstream path |
 //! | [`nginx`] | the structure of nginx's configuration, and the only way text gets into it |
 //! | [`address`] | who speaks, behind trusted proxies, and whether that address may |
+//! | [`token`] | whose token it is, and whether it is one |
+//! | [`role`] | what somebody may do with which module |
 //! | [`choice`] | which revision answers whom |
 //! | [`freshness`] | how long what changes is taken for true |
 //! | [`origin`] | which mirror is asked next, how often, and when it is left alone |
@@ -17,3 +19,5 @@ pub mod freshness;
 pub mod nginx;
 pub mod origin;
 pub mod path;
+pub mod role;
+pub mod token;
