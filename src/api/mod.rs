@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod crd;
 pub mod duration;
+pub mod edge_state;
 pub mod go_proxy;
 pub mod quantity;
 pub mod rule;

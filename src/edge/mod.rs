@@ -12,8 +12,10 @@
 //! | [`choice`] | which revision answers whom |
 //! | [`freshness`] | how long what changes is taken for true |
 //! | [`origin`] | which mirror is asked next, how often, and when it is left alone |
+//! | [`adopt`] | which of the settings in an `EdgeState` this edge serves by |
 
 pub mod address;
+pub mod adopt;
 pub mod choice;
 pub mod freshness;
 pub mod nginx;
