@@ -23,3 +23,6 @@ pub mod origin;
 pub mod path;
 pub mod role;
 pub mod token;
+
+#[cfg(test)]
+mod bad_inputs;
