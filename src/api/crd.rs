@@ -2,19 +2,22 @@
 //! where the derive says more than the API server should store.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use kube::{CustomResourceExt, core::Rule};
 use serde_json::Value;
 
-use super::go_proxy::{GoProxy, engine_rules};
+use super::{
+    edge_state::EdgeState,
+    go_proxy::{GoProxy, engine_rules},
+};
 
 /// Everything that is installed as a CRD.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![tidy(&GoProxy::crd())]
+    vec![tidy(&GoProxy::crd(), &engine_rules()), tidy(&EdgeState::crd(), &[])]
 }
 
 /// The schema of a `GoProxy` as it is installed.
 pub fn schema() -> Value {
-    let crd = serde_json::to_value(tidy(&GoProxy::crd())).expect("a CRD is plain data");
+    let crd = serde_json::to_value(&all()[0]).expect("a CRD is plain data");
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
@@ -29,21 +32,21 @@ pub fn file_name(crd: &CustomResourceDefinition) -> String {
     format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural)
 }
 
-/// Adds the rules that are made from tables. Removes `nullable`: a stored null would count as set in every CEL rule and block
+/// Adds rules that are made from tables. Removes `nullable`: a stored null would count as set in every CEL rule and block
 /// defaults. And joins the lines of descriptions, which are broken to fit the source, not the terminal of who reads
 /// `kubectl explain`.
-fn tidy(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
+fn tidy(crd: &CustomResourceDefinition, rules: &[Rule]) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).expect("a CRD is plain data");
     tidy_value(&mut value);
-    add_engine_rules(&mut value);
+    add_rules(&mut value, rules);
     serde_json::from_value(value).expect("only optional members were removed")
 }
 
 /// The derive takes rules one by one; these come from tables.
-fn add_engine_rules(crd: &mut Value) {
+fn add_rules(crd: &mut Value, rules: &[Rule]) {
     let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-    if let Some(rules) = spec["x-kubernetes-validations"].as_array_mut() {
-        rules.extend(engine_rules().into_iter().map(|rule| serde_json::to_value(rule).expect("a rule is plain data")));
+    if let Some(present) = spec["x-kubernetes-validations"].as_array_mut() {
+        present.extend(rules.iter().map(|rule| serde_json::to_value(rule).expect("a rule is plain data")));
     }
 }
 
@@ -157,7 +160,9 @@ mod tests {
             );
             expected.push(path);
         }
-        let present: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut present: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        present.sort();
+        expected.sort();
         assert_eq!(present, expected);
     }
 
@@ -241,6 +246,29 @@ mod tests {
             }
             assert!(schema.get("anyOf").is_none() || is_amount, "{path} uses anyOf");
         });
+    }
+
+    #[test]
+    fn what_edges_are_told_has_a_schema_that_api_servers_take() {
+        let crd = serde_json::to_value(&all()[1]).unwrap();
+        let version = &crd["spec"]["versions"][0];
+        assert_eq!(version["subresources"]["status"], json!({}));
+        for part in ["spec", "status"] {
+            schemas(&version["schema"]["openAPIV3Schema"]["properties"][part], part, &mut |path, schema| {
+                assert!(schema["type"].is_string(), "{path} has no type");
+                assert!(
+                    schema["description"].as_str().is_some_and(|text| text.len() > 8) || path.ends_with("[]"),
+                    "{path}"
+                );
+                // Others are taken with a warning at every apply.
+                assert!(matches!(schema["format"].as_str(), None | Some("int32" | "int64")), "{path}");
+                for keyword in ["oneOf", "anyOf", "allOf", "not", "$ref", "nullable"] {
+                    assert!(schema.get(keyword).is_none(), "{path} uses {keyword}");
+                }
+            });
+        }
+        let edges = &version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["edges"];
+        assert!(edges["x-kubernetes-map-type"].is_null(), "each edge owns its own entry");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The version of this object that is written. A field that restricts what clients may do, or without which an edge would
@@ -15,29 +17,46 @@ pub const PROTOCOL: u32 = 1;
 pub const PROTOCOL_OLDEST: u32 = 1;
 
 /// What the edges shall do.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "goproxy.rs",
+    version = "v1alpha1",
+    kind = "EdgeState",
+    plural = "edgestates",
+    singular = "edgestate",
+    namespaced,
+    status = "EdgeStateStatus",
+    derive = "PartialEq",
+    doc = "What the edges of a fleet shall do, and what they answer. Written by the operator for its own edges alone: it is no place to set anything, and every edit is undone.",
+    printcolumn(name = "Generation", type_ = "integer", json_path = ".spec.settled.number"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".spec.settled.settings.weights.stable"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeStateSpec {
     /// Version of this object's form.
+    #[schemars(with = "i32", range(min = 1))]
     pub protocol: u32,
     /// What every edge serves by that is not on trial.
     pub settled: Generation,
     /// What some edges try first. Taking it out takes them back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Trial")]
     pub trial: Option<Trial>,
 }
 
 /// Settings and their number.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Generation {
     /// Grows with every change of the settings; the same number always means the same settings.
+    #[schemars(with = "i64", range(min = 0))]
     pub number: u64,
     /// What holds.
     pub settings: EdgeSettings,
 }
 
 /// Settings that some edges try.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Trial {
     /// What they try.
     pub generation: Generation,
@@ -45,8 +64,8 @@ pub struct Trial {
     pub edges: Vec<String>,
 }
 
-/// Everything that changes without a reload.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+/// Everything that changes without a restart.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeSettings {
     /// Which revision answers.
@@ -59,19 +78,65 @@ pub struct EdgeSettings {
     pub addresses: AddressSettings,
     /// Who has to say who they are; absent: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "IdentitySettings")]
     pub identity: Option<IdentitySettings>,
     /// Mirrors, in the order of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<MirrorSettings>,
+    /// How long what changes is taken for true.
+    #[serde(default)]
+    pub lists: ListSettings,
+    /// The longest fetch of the engine, in seconds: nothing waits less for one. It is in nginx's file, so a change is a reload.
+    #[serde(default = "fetch_seconds")]
+    #[schemars(with = "i32", range(min = 1))]
+    pub fetch_seconds: u32,
+}
+
+/// Within these bounds lists of versions and answers about branches are taken for true, in seconds.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ListSettings {
+    /// At least so long.
+    #[schemars(with = "i32", range(min = 1))]
+    pub min_seconds: u32,
+    /// At most so long.
+    #[schemars(with = "i32", range(min = 1))]
+    pub max_seconds: u32,
+}
+
+impl Default for ListSettings {
+    fn default() -> Self {
+        Self { min_seconds: 5, max_seconds: 300 }
+    }
+}
+
+impl Default for EdgeSettings {
+    fn default() -> Self {
+        Self {
+            weights: WeightSettings::default(),
+            private_modules: Vec::new(),
+            addresses: AddressSettings::default(),
+            identity: None,
+            mirrors: Vec::new(),
+            lists: ListSettings::default(),
+            fetch_seconds: fetch_seconds(),
+        }
+    }
+}
+
+/// What the engine takes for a fetch where nobody says.
+const fn fetch_seconds() -> u32 {
+    600
 }
 
 /// Which revision answers.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct WeightSettings {
     /// The stable revision.
     pub stable: String,
     /// A revision that is tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CanarySettings")]
     pub canary: Option<CanarySettings>,
     /// Differs from rollout to rollout.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -79,16 +144,17 @@ pub struct WeightSettings {
 }
 
 /// A revision that is tried.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct CanarySettings {
     /// Its name.
     pub revision: String,
     /// How many of a hundred clients it answers.
+    #[schemars(with = "i32", range(min = 0, max = 100))]
     pub percent: u8,
 }
 
 /// Which addresses may speak.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AddressSettings {
     /// Only these networks, unless empty.
@@ -106,10 +172,11 @@ pub struct AddressSettings {
 }
 
 /// How clients say who they are.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct IdentitySettings {
     /// By token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "JwtSettings")]
     pub jwt: Option<JwtSettings>,
     /// What they may do then; none: read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -117,7 +184,7 @@ pub struct IdentitySettings {
 }
 
 /// Which tokens count.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct JwtSettings {
     /// Who issues them.
@@ -128,13 +195,14 @@ pub struct JwtSettings {
     #[serde(default, skip_serializing_if = "is_default")]
     pub shared_audience: bool,
     /// By how many seconds clocks may differ.
+    #[schemars(with = "i32", range(min = 0))]
     pub leeway_seconds: u32,
     /// The claim that lists groups.
     pub groups_claim: String,
 }
 
 /// What somebody may do.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct RoleSettings {
     /// Its name.
     pub name: String,
@@ -154,7 +222,7 @@ pub struct RoleSettings {
 }
 
 /// One mirror.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorSettings {
     /// Its name.
@@ -166,14 +234,16 @@ pub struct MirrorSettings {
     pub next_on_any_error: bool,
     /// Requests a second that it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i32", range(min = 1))]
     pub requests_per_second: Option<u32>,
     /// Requests at a time that it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i32", range(min = 1))]
     pub connections: Option<u32>,
 }
 
 /// What the edges answer: each writes its own entry.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct EdgeStateStatus {
     /// By the name of the pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -181,15 +251,18 @@ pub struct EdgeStateStatus {
 }
 
 /// What one edge answers.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeReport {
     /// The newest version of this object's form that it reads.
+    #[schemars(with = "i32", range(min = 1))]
     pub protocol: u32,
-    /// The generation that it serves by.
+    /// The generation that it serves by; 0 while there is none.
+    #[schemars(with = "i64", range(min = 0))]
     pub generation: u64,
     /// Why it does not serve by the one it should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub trouble: Option<String>,
 }
 

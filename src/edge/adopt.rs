@@ -1,18 +1,21 @@
 //! Which settings an edge serves by: everything that it was told is read at once, and either all of it holds or none. What held before
 //! goes on where there is doubt.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::{
     address::{AddressRules, Network},
     choice::{Canary, Weights},
+    freshness::Bounds,
     origin::{chain::TryNextOn, pacing::Limits},
     role::{Access, Action, Match, Role},
     token::{Audiences, Rules},
 };
 use crate::{
     api::edge_state::{
-        EdgeReport, EdgeSettings, EdgeStateSpec, IdentitySettings, JwtSettings, MirrorSettings, PROTOCOL,
+        EdgeReport, EdgeSettings, EdgeStateSpec, IdentitySettings, JwtSettings, ListSettings, MirrorSettings, PROTOCOL,
         PROTOCOL_OLDEST, RoleSettings, WeightSettings,
     },
     gomod::ModulePattern,
@@ -37,6 +40,10 @@ pub struct Held {
     pub access: Access,
     /// Mirrors, in the order of the spec.
     pub mirrors: Vec<Mirror>,
+    /// How long what changes is taken for true.
+    pub lists: Bounds,
+    /// The longest fetch of the engine.
+    pub fetch_timeout: Duration,
 }
 
 /// One mirror.
@@ -129,7 +136,7 @@ pub fn report(held: u64, adoption: &Adoption) -> EdgeReport {
 }
 
 fn check(number: u64, settings: &EdgeSettings) -> Result<Held, Doubt> {
-    let EdgeSettings { weights, private_modules, addresses, identity, mirrors } = settings;
+    let EdgeSettings { weights, private_modules, addresses, identity, mirrors, lists, fetch_seconds } = settings;
     let (tokens, access) = match identity {
         None => (None, Access::Open),
         Some(identity) => check_identity(identity)?,
@@ -154,7 +161,22 @@ fn check(number: u64, settings: &EdgeSettings) -> Result<Held, Doubt> {
         tokens,
         access,
         mirrors: mirrors.iter().map(check_mirror).collect::<Result<_, _>>()?,
+        lists: check_lists(lists)?,
+        fetch_timeout: whole("fetchSeconds", *fetch_seconds)?,
     })
+}
+
+fn whole(field: &str, seconds: u32) -> Result<Duration, Doubt> {
+    if seconds == 0 { Err(doubt(field, "is no time")) } else { Ok(Duration::from_secs(seconds.into())) }
+}
+
+fn check_lists(lists: &ListSettings) -> Result<Bounds, Doubt> {
+    let least = whole("lists.minSeconds", lists.min_seconds)?;
+    let most = whole("lists.maxSeconds", lists.max_seconds)?;
+    if least > most {
+        return Err(doubt("lists", format!("{least:?} at least is more than {most:?} at most")));
+    }
+    Ok(Bounds { least, most })
 }
 
 fn doubt(field: &str, reason: impl Into<String>) -> Doubt {
@@ -298,6 +320,7 @@ mod tests {
                 connections: Some(4),
                 ..MirrorSettings::default()
             }],
+            ..EdgeSettings::default()
         }
     }
 
@@ -364,7 +387,7 @@ mod tests {
     #[test]
     fn one_wrong_setting_keeps_all_of_what_holds_and_says_which() {
         type Change = fn(&mut EdgeSettings);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 17] = [
             ("weights.stable", |s| s.weights.stable.clear()),
             ("weights.canary", |s| s.weights.canary.as_mut().unwrap().percent = 101),
             ("privateModules", |s| s.private_modules.push("a//b".to_owned())),
@@ -379,6 +402,9 @@ mod tests {
             ("identity.roles[dev]", |s| s.identity.as_mut().unwrap().roles[0].groups.clear()),
             ("mirrors[mirror].url", |s| s.mirrors[0].url = "https://user:secret@mirror.corp.example".to_owned()),
             ("mirrors[mirror].url", |s| s.mirrors[0].url = "file:///etc/passwd".to_owned()),
+            ("lists", |s| s.lists.min_seconds = 301),
+            ("lists.minSeconds", |s| s.lists.min_seconds = 0),
+            ("fetchSeconds", |s| s.fetch_seconds = 0),
         ];
         let held = served(adopt("edge-0", &spec(), &origin(1), None));
         for (expected, change) in cases {
