@@ -132,7 +132,7 @@ fn unpack_detail(packed: Packed) -> Detail {
         Packed::Service { revision, moved_at } => Detail::Service { revision: revision.map(Into::into), moved_at },
         Packed::Text { digest } => Detail::Text { digest },
         Packed::Claim(view) => Detail::Claim(view),
-        Packed::Lock(view) => Detail::Lock(*view),
+        Packed::StatefulSet(view) => Detail::StatefulSet(*view),
     }
 }
 

@@ -117,7 +117,9 @@ fn in_use(key: &FleetKey, entry: &Entry, revision: &str) -> bool {
             child.is(Kind::Service, &key.name) && led_to.as_deref() == Some(revision)
         }
         Detail::Deployment(view) => child.is(Kind::Deployment, revision) && (view.replicas > 0 || view.current > 0),
-        Detail::None | Detail::Revision { .. } | Detail::Text { .. } | Detail::Claim(_) | Detail::Lock(_) => false,
+        Detail::None | Detail::Revision { .. } | Detail::Text { .. } | Detail::Claim(_) | Detail::StatefulSet(_) => {
+            false
+        }
     });
     told || entry.pods.iter().filter_map(|kept| kept.pod.as_ref()).any(|pod| pod.revision == revision)
 }

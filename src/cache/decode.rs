@@ -19,8 +19,7 @@ use super::{
 use crate::{
     api::{GROUP, go_proxy::GoProxy},
     plan::{
-        DeploymentView,
-        login::LockView,
+        DeploymentView, StatefulSetView,
         object::{FLEET_LABEL, Fingerprint, Kind, MOVED_AT_ANNOTATION, REVISION_LABEL},
         volume::ClaimView,
     },
@@ -117,7 +116,7 @@ impl Seen {
                     moved_at: self.annotation(MOVED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
                 }
             }
-            Kind::StatefulSet => Detail::Lock(Box::new(self.lock())),
+            Kind::StatefulSet => Detail::StatefulSet(Box::new(self.stateful_set())),
             Kind::PersistentVolumeClaim => Detail::Claim(Box::new(self.claim())),
             Kind::ConfigMap => self.text.map_or(Detail::None, |digest| Detail::Text { digest }),
             Kind::ServiceAccount | Kind::NetworkPolicy | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => {
@@ -209,8 +208,8 @@ pub enum Detail {
     },
     /// A volume's claim.
     Claim(Box<ClaimView>),
-    /// The Redis that the fleet brings along.
-    Lock(Box<LockView>),
+    /// A StatefulSet.
+    StatefulSet(Box<StatefulSetView>),
 }
 
 /// A fleet as it came from the API server.

@@ -13,7 +13,7 @@ use crate::{
         go_proxy::GoProxy,
         status::{EffectiveDefault, GoProxyStatus, RegionStatus, RevisionStatus},
     },
-    plan::{DeploymentView, Pod, login::LockView, volume::ClaimView},
+    plan::{DeploymentView, Pod, StatefulSetView, volume::ClaimView},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -86,7 +86,7 @@ impl Bytes {
                 self.children += size_of::<DeploymentView>() + optional(view.replica_failure.as_ref());
             }
             Detail::Service { revision, .. } => self.children += revision.as_ref().map_or(0, |one| one.len()),
-            Detail::Lock(view) => self.children += size_of::<LockView>() + optional(view.login.as_ref()),
+            Detail::StatefulSet(view) => self.children += size_of::<StatefulSetView>() + optional(view.login.as_ref()),
             Detail::Claim(view) => self.children += size_of::<ClaimView>() + optional(view.phase.as_ref()),
         }
     }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Children, Detail, Observed, Obstacle, Pod, StoredRevision,
+    Children, Detail, Observed, Obstacle, Pod, StatefulSetView, StoredRevision,
     object::{Kind, lock},
     validate::{FleetName, ValidFleet, ValidLock},
 };
@@ -22,17 +22,6 @@ pub struct Login {
     pub name: String,
     /// All of it but the content.
     pub body: Value,
-}
-
-/// What is known of the fleet's Redis.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LockView {
-    /// The login that it was made with.
-    pub login: Option<String>,
-    /// Whether the controller has seen the newest spec.
-    pub observed: bool,
-    /// Pods that are ready.
-    pub ready: i32,
 }
 
 /// Names the login everywhere in a fleet that brings its lock along.
@@ -79,9 +68,9 @@ pub fn due(observed: &Observed, fleet: &ValidFleet) -> Option<Login> {
 }
 
 /// What is known of the fleet's Redis, once it is made.
-pub fn view<'a>(children: &'a Children, fleet: &FleetName) -> Option<&'a LockView> {
+pub fn view<'a>(children: &'a Children, fleet: &FleetName) -> Option<&'a StatefulSetView> {
     match &children.get(&(Kind::StatefulSet, fleet.lock()))?.detail {
-        Detail::Lock(view) => Some(view),
+        Detail::StatefulSet(view) => Some(view),
         Detail::None
         | Detail::Revision(_)
         | Detail::Deployment(_)
@@ -137,7 +126,7 @@ mod tests {
     fn done(plan: &Plan) -> Children {
         let mut children = crate::observe::as_if_applied(&plan.targets[0].objects, "u");
         for child in children.values_mut() {
-            if let Detail::Lock(view) = &mut child.detail {
+            if let Detail::StatefulSet(view) = &mut child.detail {
                 view.ready = 1;
             }
             if let Detail::Deployment(view) = &mut child.detail {
@@ -202,7 +191,7 @@ mod tests {
         let first = plan(&observed(&managed(), Children::new()));
         let mut children = done(&first);
         for child in children.values_mut() {
-            if let Detail::Lock(view) = &mut child.detail {
+            if let Detail::StatefulSet(view) = &mut child.detail {
                 view.ready = 0;
             }
         }

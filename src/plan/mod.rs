@@ -29,7 +29,9 @@ use crate::engine::version::Version;
 use assemble::deployment_of;
 use login::Login;
 use object::{Kind, Object};
-pub use observed::{Child, Children, DeploymentView, Detail, Observed, Obstacle, Pod, StoredRevision, Unready};
+pub use observed::{
+    Child, Children, DeploymentView, Detail, Observed, Obstacle, Pod, StatefulSetView, StoredRevision, Unready,
+};
 use report::{Report, Verdict, report};
 use revision::Revision;
 use rollout::{Decision, World};
@@ -175,7 +177,7 @@ fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
             | Detail::Service { .. }
             | Detail::Text { .. }
             | Detail::Claim(_)
-            | Detail::Lock(_) => None,
+            | Detail::StatefulSet(_) => None,
         })
         .collect()
 }

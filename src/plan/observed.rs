@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    login::LockView,
     object::{Fingerprint, Kind},
     ownership::Claim,
     secret::Digests,
@@ -108,8 +107,8 @@ pub enum Detail {
     },
     /// A volume's claim.
     Claim(Box<ClaimView>),
-    /// The Redis that the fleet brings along.
-    Lock(LockView),
+    /// A StatefulSet: the Redis that the fleet brings along.
+    StatefulSet(StatefulSetView),
 }
 
 /// What a revision's ControllerRevision holds: its Deployment and ConfigMap are only ever made from this.
@@ -157,6 +156,17 @@ pub struct DeploymentView {
     pub replica_failure: Option<String>,
     /// Whether its pods were available once, by the reason of its `Progressing` condition.
     pub completed: bool,
+}
+
+/// What is kept of a StatefulSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatefulSetView {
+    /// The login that a Redis was made with.
+    pub login: Option<String>,
+    /// Whether the controller has seen the newest spec.
+    pub observed: bool,
+    /// Pods that are ready.
+    pub ready: i32,
 }
 
 /// What is kept of a pod.

@@ -50,7 +50,7 @@ pub fn claim<'a>(children: &'a Children, name: &str) -> Option<&'a ClaimView> {
         | Detail::Deployment(_)
         | Detail::Service { .. }
         | Detail::Text { .. }
-        | Detail::Lock(_) => None,
+        | Detail::StatefulSet(_) => None,
     }
 }
 

@@ -1,19 +1,19 @@
-//! What is kept of a volume's claim, and of the Redis that a fleet brings along.
+//! What is kept of a volume's claim, and of a StatefulSet.
 
 use serde_json::Value;
 
 use super::{Seen, text};
 use crate::plan::{
-    login::LockView,
+    StatefulSetView,
     object::lock::LOGIN_ANNOTATION,
     volume::{ClaimView, Growth},
 };
 
 impl Seen {
-    pub(super) fn lock(&self) -> LockView {
+    pub(super) fn stateful_set(&self) -> StatefulSetView {
         let number = |path: &str| self.rest.pointer(path).and_then(Value::as_i64);
         let ready = number("/status/readyReplicas").and_then(|count| i32::try_from(count).ok()).unwrap_or_default();
-        LockView {
+        StatefulSetView {
             login: self.annotation(LOGIN_ANNOTATION).map(str::to_owned),
             observed: number("/status/observedGeneration") >= number("/metadata/generation"),
             ready,
