@@ -105,6 +105,9 @@ pub struct Installation {
     /// Image of the Redis that fleets with lock.managedRedis bring along.
     #[arg(long, value_name = "IMAGE", env = "GOPROXY_OPERATOR_REDIS_IMAGE", default_value = "redis:7.2.11")]
     pub redis_image: String,
+    /// Image of the edge, by tag or digest. Without one, fleets cannot have an edge. Another one replaces the edge pods of every fleet, one after the other.
+    #[arg(long, value_name = "IMAGE", env = "GOPROXY_OPERATOR_EDGE_IMAGE")]
+    pub edge_image: Option<String>,
     /// DNS suffix of Services.
     #[arg(long, value_name = "DOMAIN", env = "GOPROXY_OPERATOR_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
@@ -163,8 +166,9 @@ struct ElectionArgs {
 
 impl From<Installation> for Settings {
     fn from(given: Installation) -> Self {
-        let Installation { engine_image_repository, goproxy_image_repository, redis_image, cluster_domain } = given;
-        Self { engine_image_repository, goproxy_image_repository, redis_image, cluster_domain }
+        let Installation { engine_image_repository, goproxy_image_repository, redis_image, edge_image, cluster_domain } =
+            given;
+        Self { engine_image_repository, goproxy_image_repository, redis_image, edge_image, cluster_domain }
     }
 }
 

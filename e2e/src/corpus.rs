@@ -93,7 +93,7 @@ impl Row {
 /// Reads every row. Names are unique within a file, so that a failure names one row.
 pub fn read(repo: &Path) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for file in ["fleet", "engine", "service", "storage", "remote", "lock", "upstream", "egress", "private"] {
+    for file in ["fleet", "engine", "service", "storage", "remote", "lock", "upstream", "edge", "egress", "private"] {
         let path = repo.join(format!("e2e/corpus/{file}.yaml"));
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let read: Vec<Row> =

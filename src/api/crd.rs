@@ -99,6 +99,8 @@ mod tests {
             ![
                 "spec.engine.pod.tolerations[].",
                 "spec.engine.pod.affinity.",
+                "spec.edge.pod.tolerations[].",
+                "spec.edge.pod.affinity.",
                 "spec.autoscaling.metrics[].",
                 "status.conditions[].",
             ]
@@ -220,9 +222,10 @@ mod tests {
             engine_image_repository: "registry.example.com/athens".to_owned(),
             goproxy_image_repository: Some("registry.example.com/goproxy".to_owned()),
             redis_image: "r/redis:7.2.11".to_owned(),
+            edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
             cluster_domain: "cluster.local".to_owned(),
         };
-        let spec: GoProxySpec = serde_json::from_value(json!({ "autoscaling": { "maxReplicas": 1 } })).unwrap();
+        let spec: GoProxySpec = serde_json::from_value(json!({ "autoscaling": { "maxReplicas": 1 }, "edge": {} })).unwrap();
         let fleet = validate(&GoProxy::new("corp", spec), &settings, None).unwrap();
         let fields = fields();
         let constant = fleet.defaults.iter().filter(|default| default.source == DefaultSource::Default);
@@ -233,7 +236,7 @@ mod tests {
             });
             assert!(told, "no description says that {} is {}", default.field, default.value);
         }
-        assert!(constant.count() >= 17);
+        assert!(constant.count() >= 24);
     }
 
     #[test]
@@ -341,6 +344,7 @@ mod tests {
         let full = json!({
             "engine": { "serviceAccount": {}, "resources": { "requests": {}, "limits": {} }, "pod": {} },
             "service": {}, "autoscaling": { "maxReplicas": 1 }, "storage": { "disk": {} }, "private": {}, "rollout": {},
+            "edge": { "cache": { "volume": {}, "list": {} }, "resources": {}, "pod": {} },
             "upstream": { "proxies": [{ "name": "a", "url": "b" }], "checksumDatabase": {}, "caBundle": { "configMapKeyRef": { "name": "a", "key": "b" } } },
         });
         let blocks: GoProxySpec = serde_json::from_value(full).unwrap();

@@ -1,5 +1,6 @@
 //! `GoProxy`: one fleet of Go module proxies. The field docs below are what `kubectl explain` prints.
 
+mod edge;
 mod engine;
 mod engines;
 mod lock;
@@ -15,6 +16,7 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 use kube::{CustomResource, KubeSchema, core::Message};
 use serde::{Deserialize, Serialize};
 
+pub use edge::*;
 pub use engine::*;
 pub use engines::rules as engine_rules;
 pub use lock::*;
@@ -124,6 +126,11 @@ pub struct GoProxySpec {
     #[schemars(with = "Private")]
     pub private: Option<Private>,
 
+    /// Pods that cache and collapse what clients ask for. Default: absent, clients reach the proxies themselves; `edge: {}` is one pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Edge")]
+    pub edge: Option<Edge>,
+
     /// How a change of the engine reaches the clients. Default: all at once, with the old revision kept for 30s where storage allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Rollout")]
@@ -150,6 +157,7 @@ impl Default for GoProxySpec {
             lock: None,
             upstream: None,
             private: None,
+            edge: None,
             rollout: None,
         }
     }

@@ -151,8 +151,9 @@ pub(super) fn shown(message: &str, values: &str) -> Message {
 }
 
 /// Every form, for looking one up by its rule.
-static ALL: [&Form; 41] = [
+static ALL: [&Form; 42] = [
     &FETCH_TIMEOUT,
+    &LIST_TTL,
     &SCALE_DOWN_DELAY,
     &CPU,
     &MEMORY,
@@ -239,6 +240,12 @@ pub static IMAGE_LATEST: Form =
 pub static FETCH_TIMEOUT: Form = Form::new(
     Test::Duration("10s", "1h"),
     "'%s' is no length of time from 10s to 1h: write whole hours, minutes and seconds, such as 90s or 10m",
+);
+
+/// How long what changes may be taken for true.
+pub static LIST_TTL: Form = Form::new(
+    Test::Duration("1s", "24h"),
+    "'%s' is no length of time from 1s to 24h: write whole hours, minutes and seconds, such as 5s or 5m",
 );
 
 /// How long an old revision may stay.

@@ -34,6 +34,7 @@ fn smallest() -> (Vec<Object>, FleetKey, Arc<Store>) {
         engine_image_repository: "r/athens".to_owned(),
         goproxy_image_repository: Some("r/goproxy".to_owned()),
         redis_image: "r/redis:7.2.11".to_owned(),
+        edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
         cluster_domain: "cluster.local".to_owned(),
     };
     let text = "apiVersion: goproxy.rs/v1alpha1\nkind: GoProxy\nmetadata: {name: corp, namespace: build}\nspec: {}\n";

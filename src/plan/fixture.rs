@@ -32,6 +32,7 @@ pub fn settings() -> Settings {
         engine_image_repository: "registry.example.com/athens".to_owned(),
         goproxy_image_repository: Some("registry.example.com/goproxy".to_owned()),
         redis_image: "registry.example.com/redis:7.2.11".to_owned(),
+        edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
         cluster_domain: "cluster.local".to_owned(),
     }
 }
@@ -97,6 +98,7 @@ pub fn smallest() -> ValidFleet {
         credentials: Vec::new(),
         restart: None,
         secrets: None,
+        edge: None,
         scale_down_delay: Duration::from_secs(30),
         revision_history_limit: 5,
         defaults: Vec::new(),

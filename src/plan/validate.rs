@@ -1,5 +1,6 @@
 //! From what a user wrote to what can be built: every rule checked, every default resolved, once.
 
+mod edge;
 mod outside;
 mod resolve;
 mod rules;
@@ -15,6 +16,7 @@ use k8s_openapi::api::autoscaling::v2::MetricSpec;
 
 use serde_json::Value;
 
+pub use edge::ValidEdge;
 pub use outside::{Login, ValidCredential, ValidEgress};
 pub use resolve::{
     FETCH_TIMEOUT, FETCH_WORKERS, INSIDE, MONGO_COLLECTION, MONGO_DATABASE, OWN_POD, S3_REGION, SSH_PORT, SSH_USER,
@@ -39,6 +41,8 @@ pub struct Settings {
     pub goproxy_image_repository: Option<String>,
     /// Image of the Redis that fleets bring along.
     pub redis_image: String,
+    /// Image of the edge. `None`: fleets cannot have one.
+    pub edge_image: Option<String>,
     /// DNS suffix of Services.
     pub cluster_domain: String,
 }
@@ -53,15 +57,20 @@ impl Settings {
     }
 
     /// What a fleet needs and no setting gives. No rule of the CRD knows settings.
-    fn lack(&self, spec: &GoProxySpec) -> Option<Refusal> {
+    fn lacks(&self, spec: &GoProxySpec) -> impl Iterator<Item = Refusal> {
         let named = spec.engine.as_ref().is_some_and(|engine| engine.image.is_some());
         let known = named || self.image_repository(spec.engine_kind()).is_some();
-        (!known).then(|| Refusal::new("spec.engine.image", NO_IMAGE))
+        let engine = (!known).then(|| Refusal::new("spec.engine.image", NO_IMAGE));
+        let edgeless = spec.edge.is_some() && self.edge_image.is_none();
+        engine.into_iter().chain(edgeless.then(|| Refusal::new("spec.edge", NO_EDGE_IMAGE)))
     }
 }
 
 const NO_IMAGE: &str = "the operator was told no repository of this engine's image: name the image here, or let whoever \
                         installed the operator set engine.goproxyImageRepository of its chart";
+
+const NO_EDGE_IMAGE: &str = "the operator was told no image of the edge: remove edge, or let whoever installed the operator set \
+                             edge.image of its chart";
 
 /// A fleet's name: DNS-1035, at most 40 characters, none of the endings that belong to other fleets' objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,7 +136,7 @@ pub fn parse(mut object: Value) -> Result<GoProxy, Vec<Refusal>> {
 
 /// Checks every rule of the CRD and resolves every default. `pinned` is the engine version that the fleet runs already.
 pub fn validate(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> Result<ValidFleet, Vec<Refusal>> {
-    let refusals: Vec<_> = refusals_of(fleet).into_iter().chain(settings.lack(&fleet.spec)).collect();
+    let refusals: Vec<_> = refusals_of(fleet).into_iter().chain(settings.lacks(&fleet.spec)).collect();
     if refusals.is_empty() { Ok(resolve::fleet(fleet, settings, pinned)) } else { Err(refusals) }
 }
 
@@ -184,6 +193,8 @@ pub struct ValidFleet {
     /// Digest of what the Secrets hold that the engine reads at its start alone. `None` until the plan has asked, and where one of
     /// them is not known.
     pub secrets: Option<String>,
+    /// What stands between clients and the proxies, if anything does.
+    pub edge: Option<ValidEdge>,
     /// How long the old revision stays after clients moved.
     pub scale_down_delay: Duration,
     /// Old revisions kept.

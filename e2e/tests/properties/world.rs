@@ -35,6 +35,7 @@ fn settings() -> Settings {
         engine_image_repository: "registry.example/athens".to_owned(),
         goproxy_image_repository: Some("registry.example/goproxy".to_owned()),
         redis_image: "registry.example/redis:7.2.11".to_owned(),
+        edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
         cluster_domain: "cluster.local".to_owned(),
     }
 }

@@ -173,7 +173,7 @@ fn labels_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 /// Why a limit is refused: its value, then the request's.
 pub const LIMIT_BELOW_REQUEST: &str = "the limit '%s' is below the request '%s': raise the limit or lower the request";
 
-/// CPU and memory of one proxy. A limit below its request is refused.
+/// CPU and memory. A limit below its request is refused.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[x_kube(
     validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.cpu) || !has(self.limits.cpu) || quantity(string(self.requests.cpu)).compareTo(quantity(string(self.limits.cpu))) <= 0")
@@ -184,13 +184,13 @@ pub const LIMIT_BELOW_REQUEST: &str = "the limit '%s' is below the request '%s':
         .field_path(".limits.memory")
 )]
 pub struct Resources {
-    /// What the scheduler sets aside for one proxy. Default: cpu 250m, memory 512Mi; a key that is left out keeps its default
+    /// What the scheduler sets aside for each. Default: see the field above; a key that is left out keeps its default
     /// unless the limit of the same key is lower, which then is the request too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ResourceAmounts")]
     pub requests: Option<ResourceAmounts>,
 
-    /// What one proxy may use at most. Default: memory 2Gi (or the request, if that is more), no CPU limit. Beyond its memory a proxy is killed.
+    /// What each may use at most. Default: see the field above, but no less memory than the request. Beyond its memory it is killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ResourceAmounts")]
     pub limits: Option<ResourceAmounts>,

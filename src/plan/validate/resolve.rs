@@ -1,5 +1,6 @@
 //! Defaults, resolved once. What was resolved is kept, so that the status can tell.
 
+mod edge;
 mod outside;
 mod storage;
 
@@ -36,9 +37,11 @@ pub const FETCH_WORKERS: i32 = 10;
 pub const FETCH_TIMEOUT: GoDuration = GoDuration::seconds(600);
 const SCALE_DOWN_DELAY: GoDuration = GoDuration::seconds(30);
 const REVISION_HISTORY: i32 = 5;
-const CPU_REQUEST: Quantity = Quantity::milli(250);
-const MEMORY_REQUEST: Quantity = Quantity::mebibytes(512);
-const MEMORY_LIMIT: Quantity = Quantity::gibibytes(2);
+const AMOUNTS: AmountDefaults = AmountDefaults {
+    cpu_request: Quantity::milli(250),
+    memory_request: Quantity::mebibytes(512),
+    memory_limit: Quantity::gibibytes(2),
+};
 const CPU_UTILISATION: i32 = 70;
 
 /// What was resolved so far.
@@ -105,6 +108,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
     let egress = spec.upstream.as_ref().and_then(|upstream| upstream.egress_proxy.clone());
     let private = spec.private.clone().unwrap_or_default();
     let credentials = outside::credentials(private.credentials, defaults);
+    let edge = spec.edge.clone().map(|given| edge::edge(given, settings, defaults));
     let history = defaults.or("spec.rollout.revisionHistoryLimit", rollout.revision_history_limit, REVISION_HISTORY);
     let mut resolved = ValidFleet {
         name: FleetName(name),
@@ -122,6 +126,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         credentials,
         restart: annotation(RESTART_ANNOTATION).cloned(),
         secrets: None,
+        edge,
         scale_down_delay: delay.get(),
         revision_history_limit: usize::try_from(history).unwrap_or_default(),
         defaults: Vec::new(),
@@ -151,7 +156,7 @@ fn engine(
         image
     });
     let timeout = defaults.or("spec.engine.fetchTimeout", given.fetch_timeout, FETCH_TIMEOUT);
-    let amounts = amounts(given.resources.unwrap_or_default(), defaults);
+    let amounts = amounts(given.resources.unwrap_or_default(), "spec.engine.resources", &AMOUNTS, defaults);
     ValidEngine {
         version,
         image,
@@ -195,6 +200,13 @@ fn service_account(fleet: &str, given: EngineServiceAccount, defaults: &mut Defa
     ValidServiceAccount::Own(given.annotations)
 }
 
+/// What is asked for and allowed where nobody says.
+struct AmountDefaults {
+    cpu_request: Quantity,
+    memory_request: Quantity,
+    memory_limit: Quantity,
+}
+
 struct Amounts {
     cpu_request: Quantity,
     cpu_limit: Option<Quantity>,
@@ -203,18 +215,18 @@ struct Amounts {
 }
 
 /// A default never makes an invalid pair of what was given: requests follow a lower limit, the limit follows a higher request.
-fn amounts(given: Resources, defaults: &mut Defaults) -> Amounts {
+fn amounts(given: Resources, field: &str, otherwise: &AmountDefaults, defaults: &mut Defaults) -> Amounts {
     let (requests, limits) = (given.requests.unwrap_or_default(), given.limits.unwrap_or_default());
-    let path = |part: &str| format!("spec.engine.resources.{part}");
+    let path = |part: &str| format!("{field}.{part}");
     let mut request = |part: &str, given: Option<Quantity>, limit: Option<Quantity>, constant: Quantity| {
         let limit = limit.unwrap_or(constant);
         given.unwrap_or_else(|| defaults.bounded(&path(part), constant, limit, constant.min(limit)))
     };
-    let cpu_request = request("requests.cpu", requests.cpu, limits.cpu, CPU_REQUEST);
-    let memory_request = request("requests.memory", requests.memory, limits.memory, MEMORY_REQUEST);
+    let cpu_request = request("requests.cpu", requests.cpu, limits.cpu, otherwise.cpu_request);
+    let memory_request = request("requests.memory", requests.memory, limits.memory, otherwise.memory_request);
     let memory_limit = limits.memory.unwrap_or_else(|| {
-        let chosen = MEMORY_LIMIT.max(memory_request);
-        defaults.bounded(&path("limits.memory"), MEMORY_LIMIT, memory_request, chosen)
+        let chosen = otherwise.memory_limit.max(memory_request);
+        defaults.bounded(&path("limits.memory"), otherwise.memory_limit, memory_request, chosen)
     });
     Amounts { cpu_request, cpu_limit: limits.cpu, memory_request, memory_limit }
 }

@@ -10,11 +10,12 @@ use super::{Refusal, ValidLock, ValidStorage, resolve};
 use crate::api::{
     go_proxy::{
         Autoscaling, BAD_IPV6, BALANCER_ONLY, BOUNDS_CROSS, ChecksumDatabase, Credential, DELETE_ELSEWHERE,
-        DISABLED_DATABASE, Direct, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT, FOREIGN_KEY,
-        GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN,
+        DISABLED_DATABASE, Direct, Edge, EdgeLists, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT,
+        FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN,
         NOT_OURS_TO_CHANGE, NOT_OURS_TO_DELETE, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_LOGIN, ONE_REDIS,
-        ONE_STORAGE, ONE_WRITER, OWN_CLAIM, Private, SAME_NAME, SAME_URL, SENTINEL_TLS, Service, ServiceType, Storage,
-        Tls, UNCOVERED_HOST, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD, Upstream, WhenDeleted,
+        ONE_STORAGE, ONE_WRITER, OWN_CLAIM, Private, Resources, SAME_NAME, SAME_URL, SENTINEL_TLS, Service,
+        ServiceType, Storage, TTLS_CROSS, Tls, UNCOVERED_HOST, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD,
+        Upstream, WhenDeleted,
     },
     quantity::Quantity,
     rule,
@@ -53,6 +54,9 @@ pub fn check(spec: &GoProxySpec) -> Vec<Refusal> {
     }
     if let Some(engine) = &spec.engine {
         check_engine(engine, &mut found);
+    }
+    if let Some(edge) = &spec.edge {
+        check_edge(edge, &mut found);
     }
     if let Some(service) = &spec.service {
         check_service(service, &mut found);
@@ -204,16 +208,28 @@ fn check_engine(engine: &Engine, found: &mut Vec<Refusal>) {
     {
         found.push(shown("spec.engine.serviceAccount.annotations", FOREIGN_ACCOUNT, &[name]));
     }
-    if let Some(resources) = &engine.resources
-        && let (Some(requests), Some(limits)) = (&resources.requests, &resources.limits)
+    check_resources("spec.engine.resources", engine.resources.as_ref(), found);
+}
+
+fn check_edge(edge: &Edge, found: &mut Vec<Refusal>) {
+    check_resources("spec.edge.resources", edge.resources.as_ref(), found);
+    let list = edge.cache.as_ref().and_then(|cache| cache.list.as_ref());
+    if let Some(EdgeLists { min_ttl: Some(least), max_ttl: Some(most) }) = list
+        && least > most
     {
-        let pairs = [("cpu", requests.cpu, limits.cpu), ("memory", requests.memory, limits.memory)];
-        found.extend(pairs.into_iter().filter_map(|(name, request, limit)| limit_below(name, request?, limit?)));
+        found.push(shown("spec.edge.cache.list.minTTL", TTLS_CROSS, &[&least.to_string(), &most.to_string()]));
     }
 }
 
-fn limit_below(name: &str, request: Quantity, limit: Quantity) -> Option<Refusal> {
-    let field = format!("spec.engine.resources.limits.{name}");
+fn check_resources(field: &str, resources: Option<&Resources>, found: &mut Vec<Refusal>) {
+    if let Some(Resources { requests: Some(requests), limits: Some(limits) }) = resources {
+        let pairs = [("cpu", requests.cpu, limits.cpu), ("memory", requests.memory, limits.memory)];
+        found.extend(pairs.into_iter().filter_map(|(name, request, limit)| limit_below(field, name, request?, limit?)));
+    }
+}
+
+fn limit_below(resources: &str, name: &str, request: Quantity, limit: Quantity) -> Option<Refusal> {
+    let field = format!("{resources}.limits.{name}");
     (limit < request).then(|| shown(&field, LIMIT_BELOW_REQUEST, &[&limit.to_string(), &request.to_string()]))
 }
 
