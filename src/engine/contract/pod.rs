@@ -1,19 +1,12 @@
 //! The pod template. It passes Pod Security `restricted` and holds every field in the form the API server stores.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::{
     api::core::v1::{
-        Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-        HTTPGetAction, KeyToPath, Lifecycle, LifecycleHandler, LocalObjectReference, PersistentVolumeClaimVolumeSource,
-        PodAffinityTerm, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-        SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+        Affinity, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, Lifecycle,
+        LifecycleHandler, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodAffinityTerm, PodSpec,
+        PodTemplateSpec, Probe, SleepAction, Volume, VolumeMount,
     },
-    apimachinery::pkg::{
-        api::resource::Quantity as StoredQuantity,
-        apis::meta::v1::{LabelSelector, ObjectMeta},
-        util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
 use super::{CA_DIRECTORY, CA_FILE, PORT, PORT_NAME, SCRATCH_DIRECTORY, Timing, way_out};
@@ -21,7 +14,14 @@ use crate::{
     api::{go_proxy::ImagePullPolicy, quantity::Quantity},
     engine::{Program, coordination},
     plan::{
-        object::{REVISION_LABEL, fleet_labels, labels, revision_labels, stored_form::stored_form},
+        object::{
+            REVISION_LABEL, fleet_labels, labels,
+            pod::{
+                container_security, empty_dir, mount, pod_security, read_only, resources, selector, some_map, spread,
+            },
+            revision_labels,
+            stored_form::stored_form,
+        },
         validate::{ValidFleet, ValidServiceAccount, ValidStorage},
     },
 };
@@ -54,14 +54,14 @@ pub fn pod_template(fleet: &ValidFleet, program: &Program, revision: &str) -> Po
             image_pull_secrets: Some(references.collect()),
             node_selector: some_map(&pod.node_selector),
             priority_class_name: pod.priority_class_name.clone(),
-            security_context: Some(pod_security()),
+            security_context: Some(pod_security(USER)),
             service_account_name: Some(match &fleet.engine.service_account {
                 ValidServiceAccount::Own(_) => fleet.name.engine(),
                 ValidServiceAccount::Existing(name) => name.clone(),
             }),
             termination_grace_period_seconds: Some(seconds(Timing::of(fleet).grace_period)),
             tolerations: Some(pod.tolerations.iter().map(stored_form).collect()),
-            topology_spread_constraints: Some(spread(fleet, revision)),
+            topology_spread_constraints: Some(spread(&revision_labels(fleet, revision))),
             volumes: Some(volumes(fleet, program, revision)),
             ..PodSpec::default()
         }),
@@ -90,7 +90,10 @@ fn container(fleet: &ValidFleet, program: &Program) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        resources: Some(resources(fleet)),
+        resources: Some(resources(
+            (engine.cpu_request, engine.cpu_limit),
+            (engine.memory_request, engine.memory_limit),
+        )),
         // Starting takes a moment; a busy node or a slow volume may make it minutes.
         startup_probe: Some(probe(program.live_path, &Times { period: 1, timeout: 2, failures: 180 })),
         readiness_probe: Some(probe(program.ready_path, &readiness(&fleet.storage))),
@@ -135,19 +138,6 @@ fn environment(fleet: &ValidFleet, program: &Program) -> Vec<EnvVar> {
         .collect()
 }
 
-fn resources(fleet: &ValidFleet) -> ResourceRequirements {
-    let amounts = |cpu: Option<Quantity>, memory: Quantity| {
-        let amounts = cpu.map(|cpu| ("cpu", cpu)).into_iter().chain([("memory", memory)]);
-        Some(amounts.map(|(name, amount)| (name.to_owned(), stored(amount))).collect())
-    };
-    let engine = &fleet.engine;
-    ResourceRequirements {
-        requests: amounts(Some(engine.cpu_request), engine.memory_request),
-        limits: amounts(engine.cpu_limit, engine.memory_limit),
-        ..ResourceRequirements::default()
-    }
-}
-
 struct Times {
     period: i32,
     timeout: i32,
@@ -183,28 +173,6 @@ fn probe(path: &str, times: &Times) -> Probe {
     }
 }
 
-fn pod_security() -> PodSecurityContext {
-    PodSecurityContext {
-        run_as_non_root: Some(true),
-        run_as_user: Some(USER),
-        run_as_group: Some(USER),
-        fs_group: Some(USER),
-        // A big volume that has the right owner already is not walked at every start.
-        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
-        ..PodSecurityContext::default()
-    }
-}
-
-fn container_security() -> SecurityContext {
-    SecurityContext {
-        allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
-        read_only_root_filesystem: Some(true),
-        ..SecurityContext::default()
-    }
-}
-
 /// Room for all workers at once. A module's zip and its unpacked form are at most 500 MiB each, so a fetch through a
 /// proxy stays under 1 GiB; a clone from version control is seldom more. 2 GiB on top are for one very large repository and
 /// for questions for versions. It is a bound that protects the node, not a reservation.
@@ -214,16 +182,12 @@ fn scratch_size(fleet: &ValidFleet) -> Quantity {
 
 fn volumes(fleet: &ValidFleet, program: &Program, revision: &str) -> Vec<Volume> {
     let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
-    let empty = |name: &str, size: Quantity| Volume {
-        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(stored(size)), ..EmptyDirVolumeSource::default() }),
-        ..named(name)
-    };
     let config = Volume {
         config_map: Some(ConfigMapVolumeSource { name: revision.to_owned(), ..ConfigMapVolumeSource::default() }),
         ..named("config")
     };
     let mut volumes = if program.files.is_empty() { Vec::new() } else { vec![config] };
-    volumes.extend([empty("home", HOME_SIZE), empty("scratch", scratch_size(fleet))]);
+    volumes.extend([empty_dir("home", HOME_SIZE), empty_dir("scratch", scratch_size(fleet))]);
     if let ValidStorage::Disk { .. } = fleet.storage {
         let claim = fleet.storage.foreign_claim().map_or_else(|| fleet.name.data(), str::to_owned);
         volumes.push(Volume {
@@ -250,20 +214,14 @@ fn volumes(fleet: &ValidFleet, program: &Program, revision: &str) -> Vec<Volume>
 }
 
 fn mounts(fleet: &ValidFleet, program: &Program) -> Vec<VolumeMount> {
-    let at = |name: &str, path: &str| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        ..VolumeMount::default()
-    };
-    let read_only = |mount: VolumeMount| VolumeMount { read_only: Some(true), ..mount };
-    let config = read_only(at("config", program.files_directory));
+    let config = read_only(mount("config", program.files_directory));
     let mut mounts = if program.files.is_empty() { Vec::new() } else { vec![config] };
-    mounts.extend([at("home", program.home_directory), at("scratch", SCRATCH_DIRECTORY)]);
+    mounts.extend([mount("home", program.home_directory), mount("scratch", SCRATCH_DIRECTORY)]);
     if let ValidStorage::Disk { .. } = fleet.storage {
-        mounts.push(at("data", program.data_directory));
+        mounts.push(mount("data", program.data_directory));
     }
     if fleet.upstream.ca_bundle.is_some() {
-        mounts.push(read_only(at("ca", CA_DIRECTORY)));
+        mounts.push(read_only(mount("ca", CA_DIRECTORY)));
     }
     mounts.extend(program.volumes.iter().map(|(_, mount)| mount.clone()));
     mounts
@@ -295,31 +253,6 @@ fn alone(fleet: &ValidFleet) -> PodAffinityTerm {
         topology_key: reach.to_owned(),
         ..PodAffinityTerm::default()
     }
-}
-
-fn spread(fleet: &ValidFleet, revision: &str) -> Vec<TopologySpreadConstraint> {
-    ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
-        .map(|key| TopologySpreadConstraint {
-            max_skew: 1,
-            topology_key: key.to_owned(),
-            // A wish, not a demand: a fleet on one node is better than one that waits.
-            when_unsatisfiable: "ScheduleAnyway".to_owned(),
-            label_selector: Some(selector(revision_labels(fleet, revision))),
-            ..TopologySpreadConstraint::default()
-        })
-        .into()
-}
-
-fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
-    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
-}
-
-fn some_map(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
-    (!map.is_empty()).then(|| map.clone())
-}
-
-fn stored(quantity: Quantity) -> StoredQuantity {
-    StoredQuantity(quantity.to_string())
 }
 
 fn seconds(count: u64) -> i64 {

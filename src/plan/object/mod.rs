@@ -9,6 +9,7 @@ pub mod horizontal_pod_autoscaler;
 pub mod lock;
 pub mod network_policy;
 pub mod persistent_volume_claim;
+pub mod pod;
 pub mod pod_disruption_budget;
 pub mod service;
 pub mod service_account;
