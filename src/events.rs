@@ -15,7 +15,7 @@ use crate::{
     client::describe,
     leader::Leadership,
     metrics::{Metrics, WriteResult, Written},
-    plan::{Plan, Transition},
+    plan::{Plan, Transition, front::Front},
 };
 
 /// Enough for one event of each of a thousand fleets that change at once.
@@ -71,6 +71,10 @@ impl Events {
             Some(Transition::Started { revision }) if plan.report.stable.as_ref() == Some(revision) => return,
             Some(Transition::Started { revision }) => ("RevisionStarted", format!("revision {revision} starts")),
             Some(Transition::Moved { from, to }) => ("ClientsMoved", format!("clients move from {from} to {to}")),
+            Some(Transition::Fronted { by: Front::Edges }) => ("EdgeServes", "clients reach the edge".to_owned()),
+            Some(Transition::Fronted { by: Front::Engines }) => {
+                ("EdgeLeft", "clients reach the proxies themselves".to_owned())
+            }
             Some(Transition::ScaledDown { revisions }) => {
                 ("RevisionScaledDown", format!("{} goes to 0 pods", revisions.join(", ")))
             }
@@ -84,7 +88,7 @@ impl Events {
         for condition in next
             .conditions
             .iter()
-            .filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled" | "VolumeSized" | "LockReady"))
+            .filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled" | "VolumeSized" | "LockReady" | "EdgeReady"))
         {
             let old = before.iter().find(|one| one.type_ == condition.type_);
             if old.map(|one| (&one.status, &one.reason)) == Some((&condition.status, &condition.reason)) {

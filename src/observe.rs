@@ -129,10 +129,12 @@ fn unpack_detail(packed: Packed) -> Detail {
             }
         },
         Packed::Deployment(view) => Detail::Deployment(*view),
-        Packed::Service { revision, moved_at } => Detail::Service { revision: revision.map(Into::into), moved_at },
+        Packed::Service(lead) => Detail::Service(*lead),
         Packed::Text { digest } => Detail::Text { digest },
         Packed::Claim(view) => Detail::Claim(view),
         Packed::StatefulSet(view) => Detail::StatefulSet(*view),
+        Packed::NetworkPolicy { edge_only } => Detail::NetworkPolicy { edge_only },
+        Packed::EdgeState(view) => Detail::EdgeState(view),
     }
 }
 

@@ -8,11 +8,13 @@ use crate::{
     api::{
         condition::{ConditionType, Reason},
         go_proxy::GoProxy,
-        status::{GoProxyStatus, RegionState, RegionStatus, RolloutPhase, WaitingReason},
+        status::{ClientsReach, EdgeStatus, GoProxyStatus, RegionState, RegionStatus, RolloutPhase, WaitingReason},
     },
     engine::{client_settings, version::Version},
     plan::{
         DEFAULT_REGION, Obstacle,
+        edge::EdgeSight,
+        front::Front,
         report::{Report, Trouble, Verdict},
         rollout::Overlap,
         validate::Refusal,
@@ -35,7 +37,8 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
         .into_iter()
         .chain(engine_update(stable.map(|s| s.version.as_str())))
         .chain(volume_sized(report))
-        .chain(lock_ready(report));
+        .chain(lock_ready(report))
+        .chain(report.edge.as_ref().map(edge_ready));
     // Pods that are neither ready nor in trouble are told of together with what becomes of them.
     let replicas = if report.state == RegionState::Progressing { old.replicas } else { report.replicas };
     GoProxyStatus {
@@ -47,6 +50,7 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
         selector: report.stable.as_ref().map(|stable| selector(fleet, stable)),
         conditions: judgements.map(|judgement| condition(&old, judgement, generation, now)).collect(),
         client: valid.map(client_settings).or(old.client),
+        edge: report.edge.as_ref().map(edge_status),
         effective: valid.map_or(old.effective, |valid| valid.defaults.clone()),
         regions: vec![RegionStatus {
             name: DEFAULT_REGION.to_owned(),
@@ -81,6 +85,7 @@ fn ready(report: &Report) -> Judgement {
         reason,
         message: message.to_owned(),
     };
+    let shut_out = report.edge.as_ref().and_then(EdgeSight::outage);
     match (&report.verdict, report.state, &report.trouble) {
         (.., Some(Trouble { obstacle, .. })) if obstacle.reason == Reason::NameTaken => {
             judge(false, Reason::NameTaken, &obstacle.message)
@@ -89,6 +94,9 @@ fn ready(report: &Report) -> Judgement {
         (Verdict::Refused(refusals), ..) => judge(false, Reason::InvalidSpec, &refusal_text(refusals)),
         (Verdict::StorageTaken(refusal), ..) => judge(false, Reason::StorageTaken, &refusal.message),
         (_, RegionState::Stopped, _) => judge(false, Reason::Stopped, "spec.replicas is 0"),
+        _ if shut_out.is_some() => {
+            judge(false, Reason::EdgeUnavailable, shut_out.as_ref().map_or("", |outage| outage.message.as_str()))
+        }
         (_, _, Some(Trouble { obstacle, .. })) => judge(false, obstacle.reason, &with_way_back(report, obstacle)),
         (_, RegionState::Progressing | RegionState::Unavailable, None) => {
             judge(false, Reason::Progressing, "no pod is ready yet")
@@ -140,6 +148,7 @@ const fn waiting_text(reason: WaitingReason, overlap: Overlap) -> &'static str {
             }
         },
         WaitingReason::ScaleDownDelay => "clients have moved; the old revision is kept for spec.rollout.scaleDownDelay",
+        WaitingReason::EdgesFollow => "clients have moved; the old revision is kept until every edge pod leads past it",
         WaitingReason::RolloutSlot => {
             "waiting for other fleets that change for the same operator upgrade; one that this upgrade stalled keeps its place"
         }
@@ -210,6 +219,33 @@ fn lock_ready(report: &Report) -> Option<Judgement> {
     Some(Judgement { type_: ConditionType::LockReady, holds: false, reason, message })
 }
 
+/// `EdgeReady`: what is not answered yet is no news, so that a change of settings is none either.
+fn edge_ready(edge: &EdgeSight) -> Judgement {
+    let name = &edge.name;
+    let (holds, reason, message) = match (edge.outage(), &edge.refusal) {
+        (Some(Obstacle { reason, message }), _) => (false, reason, message),
+        (None, _) if edge.ready == 0 => {
+            let advice = format!("the edge starts; if it stays so, `kubectl describe pod {name}-0` tells why");
+            (false, Reason::Progressing, advice)
+        }
+        (None, Some(refusal)) => (false, Reason::EdgeBehind, refusal.clone()),
+        (None, None) => (true, Reason::Available, "the edge serves".to_owned()),
+    };
+    Judgement { type_: ConditionType::EdgeReady, holds, reason, message }
+}
+
+fn edge_status(edge: &EdgeSight) -> EdgeStatus {
+    EdgeStatus {
+        replicas: edge.replicas,
+        ready_replicas: edge.ready,
+        generation: edge.generation,
+        clients: match edge.front {
+            Front::Engines => ClientsReach::Engines,
+            Front::Edges => ClientsReach::Edges,
+        },
+    }
+}
+
 fn refusal_text(refusals: &[Refusal]) -> String {
     refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ")
 }
@@ -246,6 +282,8 @@ fn summary(fleet: &GoProxy, report: &Report, version: Option<&str>) -> String {
         (_, None, Some(rollout)) => Some(rollout_text(rollout.phase, rollout.waiting_for.until.as_ref())),
         (_, None, None) => None,
     };
+    let edge = report.edge.as_ref().map(|edge| format!("edge {}/{}", edge.ready, edge.replicas));
+    let served = [Some(served), edge].into_iter().flatten().collect::<Vec<_>>().join(", ");
     let line = more.map_or(served.clone(), |more| format!("{served}; {more}"));
     line.chars().take(160).collect()
 }
@@ -279,6 +317,7 @@ mod tests {
             replicas: 0,
             ready: 0,
             lock: None,
+            edge: None,
             volume: None,
             unused_volume: None,
             trouble: Some(Trouble {

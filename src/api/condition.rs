@@ -15,6 +15,8 @@ pub enum ConditionType {
     VolumeSized,
     /// The lock that the fleet brings along works.
     LockReady,
+    /// The edge serves, by what it was told last.
+    EdgeReady,
 }
 
 impl ConditionType {
@@ -27,6 +29,7 @@ impl ConditionType {
             Self::EngineUpdateAvailable => "EngineUpdateAvailable",
             Self::VolumeSized => "VolumeSized",
             Self::LockReady => "LockReady",
+            Self::EdgeReady => "EdgeReady",
         }
     }
 }
@@ -68,6 +71,10 @@ pub enum Reason {
     VolumeResizeFailed,
     /// The lock that the fleet brings along does not answer.
     LockUnavailable,
+    /// No pod of the edge is ready.
+    EdgeUnavailable,
+    /// Some pod of the edge serves by older settings.
+    EdgeBehind,
     /// The engine refuses its configuration.
     ConfigRefused,
     /// The engine ends again and again.
@@ -115,6 +122,8 @@ impl Reason {
             Self::VolumeCannotShrink => "VolumeCannotShrink",
             Self::VolumeResizeFailed => "VolumeResizeFailed",
             Self::LockUnavailable => "LockUnavailable",
+            Self::EdgeUnavailable => "EdgeUnavailable",
+            Self::EdgeBehind => "EdgeBehind",
             Self::ConfigRefused => "ConfigRefused",
             Self::CrashLoop => "CrashLoop",
             Self::QuotaExceeded => "QuotaExceeded",

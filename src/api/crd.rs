@@ -225,7 +225,8 @@ mod tests {
             edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
             cluster_domain: "cluster.local".to_owned(),
         };
-        let spec: GoProxySpec = serde_json::from_value(json!({ "autoscaling": { "maxReplicas": 1 }, "edge": {} })).unwrap();
+        let spec: GoProxySpec =
+            serde_json::from_value(json!({ "autoscaling": { "maxReplicas": 1 }, "edge": {} })).unwrap();
         let fleet = validate(&GoProxy::new("corp", spec), &settings, None).unwrap();
         let fields = fields();
         let constant = fleet.defaults.iter().filter(|default| default.source == DefaultSource::Default);

@@ -51,6 +51,11 @@ impl Quantity {
         Self { milli: count, format: Format::DecimalSi }
     }
 
+    /// Whole units, such as bytes.
+    pub const fn units(self) -> u128 {
+        self.milli / 1000
+    }
+
     /// True for zero, which no field of this API accepts.
     pub const fn is_zero(self) -> bool {
         self.milli == 0

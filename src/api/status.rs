@@ -41,6 +41,7 @@ pub struct GoProxyStatus {
     /// EngineUpdateAvailable: a newer tested engine exists than the fleet runs; with the reason FaultyEngine, what it runs has a known fault.
     /// VolumeSized: False while the volume does not have the size that the spec asks for, and why; absent when it has.
     /// LockReady: False while the Redis of lock.managedRedis does not answer; absent when it does.
+    /// EdgeReady: a pod of the edge serves, and none goes on by older settings; absent where there is no edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -49,6 +50,11 @@ pub struct GoProxyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ClientSettings")]
     pub client: Option<ClientSettings>,
+
+    /// The edge. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "EdgeStatus")]
+    pub edge: Option<EdgeStatus>,
 
     /// Every field that the spec leaves out and that matters at run time: the value in force and where it comes from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -77,6 +83,37 @@ pub struct ClientSettings {
     /// For people: where checksums are looked up, and what fails while the checksum database cannot be reached.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub checksums: String,
+}
+
+/// How the edge does.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeStatus {
+    /// Pods that it shall have. Unit: pods.
+    pub replicas: i32,
+
+    /// Pods that are ready to serve. Unit: pods.
+    pub ready_replicas: i32,
+
+    /// The number of the oldest settings that a pod of it serves by; `EdgeState` of the fleet's name tells the newest. Absent while a
+    /// pod has not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub generation: Option<u64>,
+
+    /// Whom the fleet's Service leads clients to: Engines (the proxies) or Edges.
+    pub clients: ClientsReach,
+}
+
+/// Whom clients reach first.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+pub enum ClientsReach {
+    /// The proxies.
+    #[default]
+    Engines,
+    /// The edge.
+    Edges,
 }
 
 /// A field that the spec leaves out, as the operator resolved it.
@@ -211,7 +248,8 @@ pub enum RolloutPhase {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct WaitingFor {
     /// NextAvailable (pods of the next revision), OldPodsGone (pods of the old revision still exist), ScaleDownDelay
-    /// (spec.rollout.scaleDownDelay) or RolloutSlot (other fleets change for the same operator upgrade).
+    /// (spec.rollout.scaleDownDelay), EdgesFollow (an edge pod may still lead clients to the old revision) or RolloutSlot (other fleets
+    /// change for the same operator upgrade).
     pub reason: WaitingReason,
 
     /// When the wait ends, if it ends by time.
@@ -231,6 +269,8 @@ pub enum WaitingReason {
     OldPodsGone,
     /// The old revision is kept for a while.
     ScaleDownDelay,
+    /// An edge pod may still lead clients to the old revision.
+    EdgesFollow,
     /// Other fleets change for the same operator upgrade.
     RolloutSlot,
 }

@@ -113,13 +113,15 @@ fn claim(key: &FleetKey, entry: &Entry, place: &str) -> Option<Claim> {
 /// Whether a revision is what clients are led to, or has pods or asks for them. Between two revisions there may be no pod.
 fn in_use(key: &FleetKey, entry: &Entry, revision: &str) -> bool {
     let told = entry.children.iter().any(|child| match &child.detail {
-        Detail::Service { revision: led_to, .. } => {
-            child.is(Kind::Service, &key.name) && led_to.as_deref() == Some(revision)
-        }
+        Detail::Service(lead) => child.is(Kind::Service, &key.name) && lead.revision.as_deref() == Some(revision),
         Detail::Deployment(view) => child.is(Kind::Deployment, revision) && (view.replicas > 0 || view.current > 0),
-        Detail::None | Detail::Revision { .. } | Detail::Text { .. } | Detail::Claim(_) | Detail::StatefulSet(_) => {
-            false
-        }
+        Detail::None
+        | Detail::Revision { .. }
+        | Detail::Text { .. }
+        | Detail::Claim(_)
+        | Detail::StatefulSet(_)
+        | Detail::NetworkPolicy { .. }
+        | Detail::EdgeState(_) => false,
     });
     told || entry.pods.iter().filter_map(|kept| kept.pod.as_ref()).any(|pod| pod.revision == revision)
 }

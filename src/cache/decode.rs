@@ -1,6 +1,7 @@
 //! Decoding with forgetting: an object is read, what the plan needs of it is kept, and the rest is dropped before the
 //! next one is read. A typed Deployment costs fifty times what is kept of it.
 
+mod edge;
 mod pods;
 mod volumes;
 
@@ -13,14 +14,15 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    lean::{Lean, LeanFleet},
+    lean::{KEPT_OF_SPEC, Lean, LeanFleet},
     projection,
 };
 use crate::{
     api::{GROUP, go_proxy::GoProxy},
     plan::{
-        DeploymentView, StatefulSetView,
-        object::{FLEET_LABEL, Fingerprint, Kind, MOVED_AT_ANNOTATION, REVISION_LABEL},
+        DeploymentView, Lead, StatefulSetView,
+        edge::EdgeStateView,
+        object::{EDGE_ONLY_ANNOTATION, FLEET_LABEL, Fingerprint, Kind, REVISION_LABEL},
         volume::ClaimView,
     },
 };
@@ -109,19 +111,17 @@ impl Seen {
         match kind {
             Kind::ControllerRevision => self.revision(),
             Kind::Deployment => Detail::Deployment(Box::new(self.deployment())),
-            Kind::Service => {
-                let selector = self.rest.pointer("/spec/selector");
-                Detail::Service {
-                    revision: selector.and_then(|labels| labels.get(REVISION_LABEL)?.as_str()).map(Into::into),
-                    moved_at: self.annotation(MOVED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
-                }
-            }
+            Kind::Service => Detail::Service(Box::new(self.lead())),
             Kind::StatefulSet => Detail::StatefulSet(Box::new(self.stateful_set())),
             Kind::PersistentVolumeClaim => Detail::Claim(Box::new(self.claim())),
             Kind::ConfigMap => self.text.map_or(Detail::None, |digest| Detail::Text { digest }),
-            Kind::ServiceAccount | Kind::NetworkPolicy | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => {
-                Detail::None
-            }
+            Kind::NetworkPolicy => Detail::NetworkPolicy { edge_only: self.annotation(EDGE_ONLY_ANNOTATION).is_some() },
+            Kind::EdgeState => self.edge_state().map_or(Detail::None, |view| Detail::EdgeState(Box::new(view))),
+            Kind::ServiceAccount
+            | Kind::Role
+            | Kind::RoleBinding
+            | Kind::PodDisruptionBudget
+            | Kind::HorizontalPodAutoscaler => Detail::None,
         }
     }
 
@@ -181,7 +181,7 @@ fn is_fleet(owner: &Value) -> bool {
 
 /// What a child's kind tells, packed: a revision's content stays text until a plan needs it, because as a tree it
 /// would take ten times the memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
     /// Nothing that the plan needs.
     None,
@@ -194,13 +194,8 @@ pub enum Detail {
     },
     /// A Deployment.
     Deployment(Box<DeploymentView>),
-    /// The client Service.
-    Service {
-        /// Value of the revision label in the selector.
-        revision: Option<Box<str>>,
-        /// The moved-at annotation, if it parses.
-        moved_at: Option<Timestamp>,
-    },
+    /// The client Service, or another one.
+    Service(Box<Lead>),
     /// The text of a ConfigMap, which can never change.
     Text {
         /// Its digest.
@@ -210,6 +205,13 @@ pub enum Detail {
     Claim(Box<ClaimView>),
     /// A StatefulSet.
     StatefulSet(Box<StatefulSetView>),
+    /// A NetworkPolicy.
+    NetworkPolicy {
+        /// Whether it lets in nobody but the edge.
+        edge_only: bool,
+    },
+    /// What the edge is told, and what it answers.
+    EdgeState(Box<EdgeStateView>),
 }
 
 /// A fleet as it came from the API server.
@@ -254,7 +256,7 @@ fn forget(object: &mut Value) -> Option<Fingerprint> {
         metadata.remove("managedFields");
     }
     if let Some(Value::Object(spec)) = members.get_mut("spec") {
-        spec.retain(|key, _| matches!(key.as_str(), "replicas" | "selector" | "resources"));
+        spec.retain(|key, _| KEPT_OF_SPEC.contains(&key.as_str()));
     }
     text
 }

@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::plan::object::FIELD_MANAGER;
 
+/// What of a spec is read by kind.
+pub const KEPT_OF_SPEC: [&str; 6] = ["replicas", "selector", "resources", "protocol", "settled", "trial"];
+
 /// An object without what nobody asks for: ownership by other managers, and where we own nothing, most of the spec.
 pub struct Lean(pub Value);
 
@@ -59,7 +62,7 @@ impl Part {
             }
             (Self::Metadata { owned: true }, "managedFields") => Self::Managers,
             (Self::Manager, "fieldsV1") if !may_be_ours(before) => Self::Nothing,
-            (Self::ForeignSpec, "replicas" | "selector" | "resources") => Self::Whole,
+            (Self::ForeignSpec, name) if KEPT_OF_SPEC.contains(&name) => Self::Whole,
             (Self::Object { owned: true }, "apiVersion" | "kind")
             | (Self::Metadata { owned: false }, "managedFields")
             | (Self::ForeignSpec, _) => Self::Nothing,

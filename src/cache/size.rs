@@ -13,7 +13,7 @@ use crate::{
         go_proxy::GoProxy,
         status::{EffectiveDefault, GoProxyStatus, RegionStatus, RevisionStatus},
     },
-    plan::{DeploymentView, Pod, StatefulSetView, volume::ClaimView},
+    plan::{DeploymentView, Lead, Pod, StatefulSetView, edge::EdgeStateView, volume::ClaimView},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -80,13 +80,19 @@ impl Bytes {
     fn add_child(&mut self, child: &Child) {
         self.children += child.name.len() + child.uid.len() + child.resource_version.len();
         match &child.detail {
-            Detail::None | Detail::Text { .. } => {}
+            Detail::None | Detail::Text { .. } | Detail::NetworkPolicy { .. } => {}
             Detail::Revision { data, .. } => self.revision_texts += shared(data),
             Detail::Deployment(view) => {
                 self.children += size_of::<DeploymentView>() + optional(view.replica_failure.as_ref());
             }
-            Detail::Service { revision, .. } => self.children += revision.as_ref().map_or(0, |one| one.len()),
+            Detail::Service(lead) => self.children += size_of::<Lead>() + optional(lead.revision.as_ref()),
             Detail::StatefulSet(view) => self.children += size_of::<StatefulSetView>() + optional(view.login.as_ref()),
+            // What it holds on the heap is taken to be as long as its text.
+            Detail::EdgeState(view) => {
+                let spec = serde_json::to_vec(&view.spec).map_or(0, |text| text.len());
+                let edges = serde_json::to_vec(&view.edges).map_or(0, |text| text.len());
+                self.children += size_of::<EdgeStateView>() + spec + edges;
+            }
             Detail::Claim(view) => self.children += size_of::<ClaimView>() + optional(view.phase.as_ref()),
         }
     }

@@ -6,9 +6,11 @@ use std::{
 };
 
 use super::{
-    Child, Children, Detail, Observed, Prune, StoredRevision, login,
+    Child, Children, Detail, Lead, Observed, Prune, StoredRevision,
+    edge::Edge,
+    front, login,
     object::{
-        Fingerprint, Kind, Object, Precondition, config_map, controller_revision, deployment,
+        Fingerprint, Kind, Object, Precondition, config_map, controller_revision, deployment, edge as edge_objects,
         horizontal_pod_autoscaler, lock, network_policy, persistent_volume_claim, pod_disruption_budget, service,
         service_account,
     },
@@ -48,6 +50,7 @@ pub fn objects(
     fleet: &ValidFleet,
     kept: &BTreeMap<String, Arc<StoredRevision>>,
     decision: &Decision,
+    front: &front::Decision,
 ) -> Vec<Object> {
     let children = &observed.children;
     let mut objects: Vec<Object> = Vec::with_capacity(6 + 3 * kept.len());
@@ -64,16 +67,48 @@ pub fn objects(
         objects.push(object.only_if(deployment_fence(children, start, replicas, decision)));
     }
     objects.extend(service_account::build(fleet));
-    objects.push(network_policy::build(fleet));
+    objects.push(network_policy::build(fleet, !front.engines_open));
     let size = |name: &str, wanted| volume::size_to_ask(children, name, wanted);
     objects.extend(persistent_volume_claim::build(fleet, size));
     objects.extend(lock::build(fleet, size));
-    let moved = service::build(fleet, &decision.serve, decision.moved_at);
-    objects.push(moved.only_if(service_fence(children, fleet, decision)));
+    objects.push(client_service(children, fleet, decision, front));
+    objects.extend(fleet.edge.iter().flat_map(|edge| edge_objects::build(fleet, edge)));
+    objects.extend(edge_state(children, fleet, decision, front));
     objects.push(pod_disruption_budget::build(fleet));
     objects.extend(horizontal_pod_autoscaler::build(fleet));
     objects.sort_by(|left, right| (left.kind, &left.name).cmp(&(right.kind, &right.name)));
     objects
+}
+
+/// Where clients are led is what the operator remembers of a change: a patch that changes it is about the object that was planned on.
+fn client_service(children: &Children, fleet: &ValidFleet, decision: &Decision, front: &front::Decision) -> Object {
+    let lead = Lead {
+        revision: Some(decision.serve.clone()),
+        moved_at: decision.moved_at,
+        front: front.front,
+        front_moved_at: front.moved_at,
+    };
+    let fence = match children.get(&(Kind::Service, fleet.name.service().to_owned())) {
+        Some(child @ Child { detail: Detail::Service(from), .. })
+            if from.revision.as_ref().is_some_and(|revision| *revision != decision.serve)
+                || from.front != front.front =>
+        {
+            unchanged(child)
+        }
+        _ => Precondition::None,
+    };
+    service::build(fleet, &lead).only_if(fence)
+}
+
+/// What the edge is told, as long as it is there. Its number says what it is about, so that it too belongs to what was planned on.
+fn edge_state(children: &Children, fleet: &ValidFleet, decision: &Decision, front: &front::Decision) -> Option<Object> {
+    let edge = Edge::of(children, &fleet.name);
+    let spec = edge.tell(fleet, &decision.serve).filter(|_| front.keep)?;
+    let fence = match children.get(&(Kind::EdgeState, fleet.name.edge_state().to_owned())) {
+        Some(child) if edge.told() != Some(&spec.settled) => unchanged(child),
+        _ => Precondition::None,
+    };
+    Some(edge_objects::state(fleet, &spec).only_if(fence))
 }
 
 /// What a revision's pods meet when they start.
@@ -128,22 +163,19 @@ fn text_fence(children: &Children, object: &Object, stored: &StoredRevision) -> 
     }
 }
 
-fn service_fence(children: &Children, fleet: &ValidFleet, decision: &Decision) -> Precondition {
-    match children.get(&(Kind::Service, fleet.name.service().to_owned())) {
-        Some(child @ Child { detail: Detail::Service { revision: Some(from), .. }, .. }) if *from != decision.serve => {
-            unchanged(child)
-        }
-        _ => Precondition::None,
-    }
-}
-
 fn unchanged(child: &Child) -> Precondition {
     Precondition::Unchanged { resource_version: child.resource_version.clone() }
 }
 
 /// Our own children that are not desired any more, dependants first. Volumes are never among them, nor is what belongs
 /// to a revision that shall have pods: where its text is lost, what is there is all that is left of it.
-pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decision: &Decision) -> Vec<Prune> {
+pub fn prune(
+    observed: &Observed,
+    fleet: &ValidFleet,
+    objects: &[Object],
+    decision: &Decision,
+    front: &front::Decision,
+) -> Vec<Prune> {
     let desired: BTreeSet<_> = objects.iter().map(|object| (object.kind, object.name.as_str())).collect();
     // Old proxies that lock with it still run: nothing of it goes before them.
     let stored = revision::stored(&observed.children);
@@ -157,6 +189,7 @@ pub fn prune(observed: &Observed, fleet: &ValidFleet, objects: &[Object], decisi
                 && child.owner_uid.as_deref() == Some(fleet.uid.as_str())
                 && !desired.contains(&(*kind, name.as_str()))
                 && !(lock_needed && is_lock(fleet, name))
+                && !(front.keep && edge_objects::is_part(&fleet.name, *kind, name))
                 && !(of_one_revision(*kind) && decision.scale.get(name).is_some_and(|pods| *pods > 0))
         })
         .map(as_observed)

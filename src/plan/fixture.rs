@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use serde_json::{Value, from_value, json, to_value};
 
 use super::{
-    DeploymentView, Observed, StoredRevision,
+    DeploymentView, Lead, Observed, StoredRevision,
     object::{Object, canonicalise},
     validate::{
         AzureIdentity, Checksums, FleetName, Login, Origin, RedisServers, Settings, ValidAutoscaling, ValidCredential,
-        ValidEgress, ValidEngine, ValidFleet, ValidLock, ValidRedis, ValidService, ValidServiceAccount, ValidStorage,
-        ValidUpstream, Volume,
+        ValidEdge, ValidEgress, ValidEngine, ValidFleet, ValidLock, ValidRedis, ValidService, ValidServiceAccount,
+        ValidStorage, ValidUpstream, Volume,
     },
 };
 use crate::{
@@ -52,6 +52,28 @@ pub fn deployment(replicas: i32, available: i32) -> DeploymentView {
         ready: available,
         available,
         ..DeploymentView::default()
+    }
+}
+
+/// A Service that leads clients to the proxies of a revision.
+pub fn leads(revision: &str, moved_at: Option<Timestamp>) -> Lead {
+    Lead { revision: Some(revision.to_owned()), moved_at, ..Lead::default() }
+}
+
+/// An edge of defaults.
+pub fn edge() -> ValidEdge {
+    ValidEdge {
+        replicas: 1,
+        image: "registry.example.com/goproxy-edge:v1".to_owned(),
+        cache_size: Quantity::gibibytes(10),
+        cache_volume: None,
+        list_least: Duration::from_secs(5),
+        list_most: Duration::from_mins(5),
+        cpu_request: Quantity::milli(250),
+        cpu_limit: None,
+        memory_request: Quantity::mebibytes(256),
+        memory_limit: Quantity::gibibytes(1),
+        pod: EnginePod::default(),
     }
 }
 

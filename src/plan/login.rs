@@ -74,9 +74,11 @@ pub fn view<'a>(children: &'a Children, fleet: &FleetName) -> Option<&'a Statefu
         Detail::None
         | Detail::Revision(_)
         | Detail::Deployment(_)
-        | Detail::Service { .. }
+        | Detail::Service(_)
         | Detail::Text { .. }
-        | Detail::Claim(_) => None,
+        | Detail::Claim(_)
+        | Detail::NetworkPolicy { .. }
+        | Detail::EdgeState(_) => None,
     }
 }
 

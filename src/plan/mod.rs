@@ -2,8 +2,10 @@
 //! clock; `now` is a field of [`Observed`], and the same input gives the same plan.
 
 mod assemble;
+pub mod edge;
 #[cfg(test)]
 pub mod fixture;
+pub mod front;
 pub mod health;
 pub mod login;
 #[cfg(test)]
@@ -27,10 +29,11 @@ use jiff::Timestamp;
 
 use crate::engine::version::Version;
 use assemble::deployment_of;
+use front::Front;
 use login::Login;
 use object::{Kind, Object};
 pub use observed::{
-    Child, Children, DeploymentView, Detail, Observed, Obstacle, Pod, StatefulSetView, StoredRevision, Unready,
+    Child, Children, DeploymentView, Detail, Lead, Observed, Obstacle, Pod, StatefulSetView, StoredRevision, Unready,
 };
 use report::{Report, Verdict, report};
 use revision::Revision;
@@ -55,12 +58,8 @@ pub fn plan(observed: &Observed) -> Plan {
         Err(verdict) => return hands_off(observed, &stored, verdict),
     };
     let wanted = revision::wanted(&fleet.spec, &valid, &stored);
-    let (served, moved_at) = served_by(&observed.children, &valid.name.to_string());
-    // A Service that is lost, or leads nowhere, comes back to what can serve, not to what is only wanted. A revision
-    // whose text is lost goes on to serve as long as its pods live: it can be kept and ended, only not made anew.
-    let stable = served
-        .filter(|name| stored.contains_key(*name) || has_pods(&observed.children, name))
-        .or_else(|| able_to_serve(observed, &stored, &wanted.name));
+    let lead = lead(&observed.children, valid.name.service());
+    let stable = stable(observed, lead, &stored, &wanted.name);
     let from = stable.and_then(|name| stored.get(name));
     let contract_change = from
         .filter(|from| revision::only_contract_differs(from, &wanted.stored))
@@ -69,23 +68,25 @@ pub fn plan(observed: &Observed) -> Plan {
     let decision = rollout::decide(&World {
         wanted: &wanted.name,
         stable,
-        moved_at,
+        moved_at: lead.and_then(|lead| lead.moved_at),
         overlap: overlap::overlap(observed, stable, &stored, &wanted.stored),
         must_wait_for_slot,
         replicas: valid.replicas,
         scale_down_delay: valid.scale_down_delay,
+        told: front::told(&observed.children, &valid.name, lead, stable),
         deployments: deployments(&observed.children),
         pods: &observed.pods,
         now: observed.now,
     });
+    let front = front::step(observed, &valid, lead, stable, &decision);
     let rendered = (!must_wait_for_slot).then_some(&wanted);
     let kept = assemble::kept_revisions(observed, &valid, rendered, &decision, &stored);
-    let objects = assemble::objects(observed, &valid, &kept, &decision);
-    let prune = assemble::prune(observed, &valid, &objects, &decision);
+    let objects = assemble::objects(observed, &valid, &kept, &decision, &front);
+    let prune = assemble::prune(observed, &valid, &objects, &decision, &front);
     let (login, let_go) = (login::due(observed, &valid), assemble::let_go(observed, &valid));
-    let transition = transition(observed, stable, &wanted, &decision);
-    let report = report(observed, &kept, Some(&decision), &wanted.name, Verdict::Planned(Box::new(valid)));
-    let clocks = [decision.again_at, health::overdue_at(observed), unready::next_look(observed)];
+    let transition = transition(observed, stable, &wanted, &decision, &front);
+    let report = report(observed, &kept, Some((&decision, &front)), &wanted.name, Verdict::Planned(Box::new(valid)));
+    let clocks = [decision.again_at, front.again_at, health::overdue_at(observed), unready::next_look(observed)];
     let again_at = clocks.into_iter().flatten().min();
     let target = Target { region: DEFAULT_REGION.to_owned(), cluster: None };
     let targets = vec![TargetPlan { target, login, objects, let_go, prune }];
@@ -109,7 +110,7 @@ fn buildable(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>
 fn pinned_version(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>) -> Option<Version> {
     let fleet = &observed.fleet;
     let service = fleet.metadata.name.as_deref().unwrap_or_default();
-    let lost = served_by(&observed.children, service).0.is_some_and(|served| !stored.contains_key(served));
+    let lost = served_by(&observed.children, service).is_some_and(|served| !stored.contains_key(served));
     let told = fleet.status.as_ref().and_then(|status| Version::parse(status.version.as_deref()?));
     let kind = fleet.spec.engine_kind();
     told.filter(|told| lost && told.kind() == kind).or_else(|| revision::pinned_version(kind, stored))
@@ -118,18 +119,37 @@ fn pinned_version(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevis
 /// A plan that touches nothing: it only reports what runs.
 fn hands_off(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>, verdict: Verdict) -> Plan {
     let name = observed.fleet.metadata.name.clone().unwrap_or_default();
-    let serving = served_by(&observed.children, &name).0.unwrap_or_default().to_owned();
+    let serving = served_by(&observed.children, &name).unwrap_or_default().to_owned();
     let report = report(observed, stored, None, &serving, verdict);
     let again_at = unready::next_look(observed);
     Plan { targets: Vec::new(), transition: None, report, contract_change: None, again_at }
 }
 
-/// The revision that the client Service leads to, and since when.
-fn served_by<'a>(children: &'a Children, service: &str) -> (Option<&'a str>, Option<Timestamp>) {
+/// The revision that the client Service leads to.
+fn served_by<'a>(children: &'a Children, service: &str) -> Option<&'a str> {
+    lead(children, service)?.revision.as_deref()
+}
+
+/// Where the client Service leads. `None` where there is none.
+fn lead<'a>(children: &'a Children, service: &str) -> Option<&'a Lead> {
     match children.get(&(Kind::Service, service.to_owned())) {
-        Some(Child { detail: Detail::Service { revision, moved_at }, .. }) => (revision.as_deref(), *moved_at),
-        _ => (None, None),
+        Some(Child { detail: Detail::Service(lead), .. }) => Some(lead),
+        _ => None,
     }
+}
+
+/// The revision that clients get. A Service that is lost, or leads nowhere, comes back to what can serve, not to what is only wanted. A
+/// revision whose text is lost goes on to serve as long as its pods live: it can be kept and ended, only not made anew.
+fn stable<'a>(
+    observed: &'a Observed,
+    lead: Option<&'a Lead>,
+    stored: &BTreeMap<String, Arc<StoredRevision>>,
+    wanted: &str,
+) -> Option<&'a str> {
+    let served = lead.and_then(|lead| lead.revision.as_deref());
+    served
+        .filter(|name| stored.contains_key(*name) || has_pods(&observed.children, name))
+        .or_else(|| able_to_serve(observed, stored, wanted))
 }
 
 /// The revision with available pods: the wanted one if it is among them, else the newest. Fresh counts go before old ones.
@@ -174,16 +194,27 @@ fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
             Detail::Deployment(view) => Some((name.as_str(), view)),
             Detail::None
             | Detail::Revision(_)
-            | Detail::Service { .. }
+            | Detail::Service(_)
             | Detail::Text { .. }
             | Detail::Claim(_)
-            | Detail::StatefulSet(_) => None,
+            | Detail::StatefulSet(_)
+            | Detail::NetworkPolicy { .. }
+            | Detail::EdgeState(_) => None,
         })
         .collect()
 }
 
 /// The step that this plan takes, for the event. At most one.
-fn transition(observed: &Observed, stable: Option<&str>, wanted: &Revision, decision: &Decision) -> Option<Transition> {
+fn transition(
+    observed: &Observed,
+    stable: Option<&str>,
+    wanted: &Revision,
+    decision: &Decision,
+    front: &front::Decision,
+) -> Option<Transition> {
+    if front.moves {
+        return Some(Transition::Fronted { by: front.front });
+    }
     if let Some(from) = stable.filter(|from| *from != decision.serve) {
         return Some(Transition::Moved { from: from.to_owned(), to: decision.serve.clone() });
     }
@@ -250,6 +281,11 @@ pub enum Transition {
         from: String,
         /// Where they go.
         to: String,
+    },
+    /// Clients come to the edge, or leave it.
+    Fronted {
+        /// Whom they reach from now on.
+        by: Front,
     },
     /// Old revisions go to 0 pods.
     ScaledDown {
@@ -423,7 +459,7 @@ mod tests {
     /// Revision `first` serves and its record was deleted; the next one is stored and has as many available pods.
     fn without_record(first: &str, available: i32, moved_at: Option<Timestamp>, served: &str) -> Children {
         let second = plan(&observed(4, Children::new())).report.stable.unwrap();
-        let service = Detail::Service { revision: Some(served.to_owned()), moved_at };
+        let service = Detail::Service(fixture::leads(served, moved_at));
         Children::from([
             ((Kind::ConfigMap, first.to_owned()), child(Detail::None)),
             ((Kind::Deployment, first.to_owned()), child(Detail::Deployment(fixture::deployment(1, 1)))),
@@ -466,7 +502,7 @@ mod tests {
         let rendered =
             revision::wanted(&observed(Children::new(), false).fleet.spec, &valid.unwrap(), &BTreeMap::new());
         let older = Arc::new(StoredRevision { contract: rendered.stored.contract - 1, ..(*rendered.stored).clone() });
-        let service = Detail::Service { revision: Some("corp-older".to_owned()), moved_at: None };
+        let service = Detail::Service(fixture::leads("corp-older", None));
         let mut children = Children::from([
             ((Kind::ControllerRevision, "corp-older".to_owned()), child(Detail::Revision(older))),
             ((Kind::Deployment, "corp-older".to_owned()), child(Detail::Deployment(fixture::deployment(1, 1)))),
@@ -552,7 +588,7 @@ mod tests {
     }
 
     fn leading_to(revision: &str) -> ((Kind, String), Child) {
-        let service = Detail::Service { revision: Some(revision.to_owned()), moved_at: None };
+        let service = Detail::Service(fixture::leads(revision, None));
         ((Kind::Service, "corp".to_owned()), child(service))
     }
 

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
+    edge::EdgeStateView,
+    front::Front,
     object::{Fingerprint, Kind},
     ownership::Claim,
     secret::Digests,
@@ -93,13 +95,8 @@ pub enum Detail {
     Revision(Arc<StoredRevision>),
     /// A Deployment.
     Deployment(DeploymentView),
-    /// The client Service: where its selector leads, and since when.
-    Service {
-        /// Value of the revision label in the selector.
-        revision: Option<String>,
-        /// The moved-at annotation, if it parses.
-        moved_at: Option<Timestamp>,
-    },
+    /// The client Service: where it leads, and since when.
+    Service(Lead),
     /// The text of a ConfigMap, which can never change.
     Text {
         /// Its digest.
@@ -107,8 +104,15 @@ pub enum Detail {
     },
     /// A volume's claim.
     Claim(Box<ClaimView>),
-    /// A StatefulSet: the Redis that the fleet brings along.
+    /// A StatefulSet: the Redis that the fleet brings along, or its edge.
     StatefulSet(StatefulSetView),
+    /// A NetworkPolicy: whether it lets in nobody but the edge.
+    NetworkPolicy {
+        /// Whether it says so.
+        edge_only: bool,
+    },
+    /// What the edge is told, and what it answers.
+    EdgeState(Box<EdgeStateView>),
 }
 
 /// What a revision's ControllerRevision holds: its Deployment and ConfigMap are only ever made from this.
@@ -158,6 +162,19 @@ pub struct DeploymentView {
     pub completed: bool,
 }
 
+/// Where the client Service leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lead {
+    /// The revision that clients get, through the edge or without.
+    pub revision: Option<String>,
+    /// When clients moved to that revision, if it is said.
+    pub moved_at: Option<Timestamp>,
+    /// Whom they reach first.
+    pub front: Front,
+    /// When that changed, if it is said.
+    pub front_moved_at: Option<Timestamp>,
+}
+
 /// What is kept of a StatefulSet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatefulSetView {
@@ -165,6 +182,8 @@ pub struct StatefulSetView {
     pub login: Option<String>,
     /// Whether the controller has seen the newest spec.
     pub observed: bool,
+    /// Pods that are asked for.
+    pub replicas: i32,
     /// Pods that are ready.
     pub ready: i32,
 }

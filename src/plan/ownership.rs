@@ -137,7 +137,7 @@ pub fn refused(
 
 /// Whether a revision of the fleet is what clients are led to there, or has pods or asks for them.
 fn uses(observed: &Observed, stored: &BTreeMap<String, Arc<StoredRevision>>, place: &str) -> bool {
-    let (served, _) = served_by(&observed.children, observed.fleet.metadata.name.as_deref().unwrap_or_default());
+    let served = served_by(&observed.children, observed.fleet.metadata.name.as_deref().unwrap_or_default());
     stored.iter().any(|(name, revision)| {
         let there = revision.agreement.as_deref().and_then(coordination::place_of) == Some(place);
         there && (served == Some(name) || in_use(observed, name))

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     DeploymentView, Observed, Obstacle, StoredRevision,
     assemble::deployment_of,
-    health, login,
+    edge::{Edge, EdgeSight},
+    front::{self, Front},
+    health, lead, login,
     rollout::{Decision, Overlap},
     served_by, unready,
-    validate::{Refusal, ValidFleet},
+    validate::{FleetName, Refusal, ValidFleet},
     volume::{self, Sizing},
 };
 use crate::api::{
@@ -37,6 +39,8 @@ pub struct Report {
     pub ready: i32,
     /// Why the lock that the fleet brings along does not work.
     pub lock: Option<Obstacle>,
+    /// How the edge does, where there is one or shall be.
+    pub edge: Option<EdgeSight>,
     /// How the size of the volume comes along.
     pub volume: Option<Sizing>,
     /// A volume with modules of a storage that the spec does not name any more.
@@ -84,12 +88,13 @@ pub enum Verdict {
 pub fn report(
     observed: &Observed,
     kept: &BTreeMap<String, Arc<StoredRevision>>,
-    decision: Option<&Decision>,
+    decided: Option<(&Decision, &front::Decision)>,
     wanted: &str,
     verdict: Verdict,
 ) -> Report {
+    let (decision, front) = (decided.map(|(decision, _)| decision), decided.map(|(_, front)| front));
     let name = observed.fleet.metadata.name.as_deref().unwrap_or_default();
-    let stable = decision.map(|decision| decision.serve.as_str()).or(served_by(&observed.children, name).0);
+    let stable = decision.map(|decision| decision.serve.as_str()).or(served_by(&observed.children, name));
     let serving = stable.map(|stable| view(observed, stable)).unwrap_or_default();
     let trouble = Troubles { observed, verdict: &verdict, wanted, stable }.find(&serving).or_else(|| {
         let rollout = decision.and_then(|decision| decision.rollout.as_ref())?;
@@ -97,11 +102,13 @@ pub fn report(
         overdue.flatten().map(|obstacle| Trouble::named(obstacle, serving.completed))
     });
     let beside = Beside::of(observed, &verdict);
-    let state = if serving.ready > 0 {
+    let edge = edge(observed, &verdict, front);
+    let shut_out = edge.as_ref().is_some_and(|edge| edge.outage().is_some());
+    let state = if serving.ready > 0 && !shut_out {
         RegionState::Healthy
     } else if observed.fleet.spec.replicas == 0 {
         RegionState::Stopped
-    } else if trouble.is_some() {
+    } else if shut_out || trouble.is_some() {
         RegionState::Unavailable
     } else {
         RegionState::Progressing
@@ -116,6 +123,7 @@ pub fn report(
         replicas: serving.current,
         ready: serving.ready,
         lock: beside.lock,
+        edge,
         volume: beside.volume,
         unused_volume: beside.unused_volume,
         trouble,
@@ -141,6 +149,17 @@ impl Beside {
             Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => Self::default(),
         }
     }
+}
+
+/// How the edge does. Of a spec that is not followed, what runs counts.
+fn edge(observed: &Observed, verdict: &Verdict, front: Option<&front::Decision>) -> Option<EdgeSight> {
+    let name = FleetName::of(&observed.fleet);
+    let wanted = match verdict {
+        Verdict::Planned(valid) => valid.edge.as_ref().map(|edge| edge.replicas),
+        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
+    };
+    let led = || lead(&observed.children, name.service()).map_or(Front::Engines, |lead| lead.front);
+    Edge::of(&observed.children, &name).sight(wanted, front.map_or_else(led, |front| front.front))
 }
 
 fn view(observed: &Observed, revision: &str) -> DeploymentView {

@@ -30,6 +30,8 @@ pub struct World<'a> {
     pub replicas: i32,
     /// How long the old revision stays after clients moved.
     pub scale_down_delay: Duration,
+    /// Whether all that leads clients leads them to what the Service says: an edge takes a moment to hear of it.
+    pub told: bool,
     /// The Deployments that exist, by revision.
     pub deployments: BTreeMap<&'a str, &'a DeploymentView>,
     /// All pods of the fleet.
@@ -99,7 +101,7 @@ fn beside(world: &World<'_>, target: &str) -> Decision {
         let running = world.deployments.get(name).map_or(0, |deployment| deployment.replicas);
         // Whom clients leave in this very step goes on until they have left, even without any delay.
         let leaving = move_now && world.stable == Some(name);
-        let was_serving = leaving || (draining && serves_target);
+        let was_serving = leaving || ((draining || !world.told) && serves_target);
         // A fleet that shall stop has nobody to wait for.
         if was_serving && running > 0 && world.replicas > 0 {
             scale.insert(name.to_owned(), running);
@@ -108,12 +110,15 @@ fn beside(world: &World<'_>, target: &str) -> Decision {
     }
     let rollout = if serve != target {
         Some(waiting(RolloutPhase::Starting, WaitingReason::NextAvailable, None))
+    } else if kept_old && !move_now && !draining {
+        Some(waiting(RolloutPhase::Draining, WaitingReason::EdgesFollow, None))
     } else if kept_old {
         Some(waiting(RolloutPhase::Draining, WaitingReason::ScaleDownDelay, drained_at))
     } else {
         None
     };
-    let again_at = if kept_old { drained_at } else { None };
+    // What edges answer is heard.
+    let again_at = drained_at.filter(|_| kept_old && (move_now || draining));
     Decision { serve: serve.to_owned(), moved_at, scale, alone: false, overlap: world.overlap, rollout, again_at }
 }
 
@@ -188,6 +193,7 @@ mod tests {
             must_wait_for_slot: false,
             replicas: 1,
             scale_down_delay: DELAY,
+            told: true,
             deployments: deployments.iter().map(|(name, view)| (*name, view)).collect(),
             pods,
             now: at(0),
@@ -254,6 +260,20 @@ mod tests {
         assert_eq!((moved.serve.as_str(), scale(&moved), moved.again_at), ("b", vec![("a", 1), ("b", 1)], Some(at(0))));
         let next = World { scale_down_delay: none, moved_at: Some(at(0)), ..world(Some("b"), &deployments, &[]) };
         assert_eq!((scale(&decide(&next)), decide(&next).rollout), (vec![("b", 1)], None));
+    }
+
+    #[test]
+    fn the_old_revision_stays_until_every_edge_leads_clients_past_it() {
+        let deployments = [("a", deployment(1, 1)), ("b", deployment(1, 1))];
+        let left = World { told: false, moved_at: Some(at(0)), now: at(29), ..world(Some("b"), &deployments, &[]) };
+        let reason = |decision: &Decision| decision.rollout.as_ref().map(|rollout| rollout.waiting_for.reason);
+        let soon = decide(&left);
+        assert_eq!((reason(&soon), soon.again_at), (Some(WaitingReason::ScaleDownDelay), Some(at(30))));
+        let later = decide(&World { now: at(90), ..left.clone() });
+        assert_eq!(scale(&later), vec![("a", 1), ("b", 1)]);
+        assert_eq!((reason(&later), later.again_at), (Some(WaitingReason::EdgesFollow), None));
+        let told = decide(&World { now: at(90), told: true, ..left });
+        assert_eq!((scale(&told), reason(&told)), (vec![("b", 1)], None));
     }
 
     #[test]

@@ -48,9 +48,11 @@ pub fn claim<'a>(children: &'a Children, name: &str) -> Option<&'a ClaimView> {
         Detail::None
         | Detail::Revision(_)
         | Detail::Deployment(_)
-        | Detail::Service { .. }
+        | Detail::Service(_)
         | Detail::Text { .. }
-        | Detail::StatefulSet(_) => None,
+        | Detail::StatefulSet(_)
+        | Detail::NetworkPolicy { .. }
+        | Detail::EdgeState(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use goproxy_operator::{
     api::go_proxy::GoProxy,
     observe::as_if_applied,
     plan::{
-        Child, Children, DeploymentView, Detail, Observed, Plan, Pod,
+        Child, Children, DeploymentView, Detail, Lead, Observed, Plan, Pod,
         object::{Kind, Object, Precondition},
         plan,
         validate::Settings,
@@ -82,7 +82,7 @@ impl World {
 
     pub fn served(&self) -> Option<String> {
         match &self.children.get(&(Kind::Service, "mods".to_owned()))?.detail {
-            Detail::Service { revision, .. } => revision.clone(),
+            Detail::Service(lead) => lead.revision.clone(),
             _ => None,
         }
     }
@@ -178,7 +178,7 @@ impl World {
     fn check(&mut self, object: &Object, next: &Child, served: Option<&str>) -> Result<(), TestCaseError> {
         let replicas = self.fleet.spec.replicas;
         match &next.detail {
-            Detail::Service { revision: Some(to), .. } if served.is_some_and(|from| from != to) => {
+            Detail::Service(Lead { revision: Some(to), .. }) if served.is_some_and(|from| from != to) => {
                 let view = self.view(to).cloned().unwrap_or_default();
                 prop_assert!(view.observed && view.available >= view.replicas, "clients led to {to}: {view:?}");
             }

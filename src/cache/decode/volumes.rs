@@ -12,11 +12,12 @@ use crate::plan::{
 impl Seen {
     pub(super) fn stateful_set(&self) -> StatefulSetView {
         let number = |path: &str| self.rest.pointer(path).and_then(Value::as_i64);
-        let ready = number("/status/readyReplicas").and_then(|count| i32::try_from(count).ok()).unwrap_or_default();
+        let count = |path: &str| number(path).and_then(|count| i32::try_from(count).ok());
         StatefulSetView {
             login: self.annotation(LOGIN_ANNOTATION).map(str::to_owned),
             observed: number("/status/observedGeneration") >= number("/metadata/generation"),
-            ready,
+            replicas: count("/spec/replicas").unwrap_or(1),
+            ready: count("/status/readyReplicas").unwrap_or_default(),
         }
     }
 

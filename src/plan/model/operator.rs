@@ -151,12 +151,15 @@ impl Operator {
             Kind::Deployment => rev.map(Id::Deployment),
             Kind::Service => Some(Id::Service),
             Kind::ServiceAccount
+            | Kind::Role
+            | Kind::RoleBinding
             | Kind::NetworkPolicy
             | Kind::ConfigMap
             | Kind::PersistentVolumeClaim
             | Kind::StatefulSet
             | Kind::PodDisruptionBudget
-            | Kind::HorizontalPodAutoscaler => None,
+            | Kind::HorizontalPodAutoscaler
+            | Kind::EdgeState => None,
         }
     }
 
@@ -229,8 +232,8 @@ impl Operator {
             Id::Service => {
                 let held = objects.service.unwrap_or(Service { leads: 0, moved: Moved::Never });
                 let (leads, moved_at) = (&self.names[held.leads], instant(held.moved));
-                let object = service::build(&self.valid, leads, moved_at);
-                (object, Detail::Service { revision: Some(leads.clone()), moved_at })
+                let object = service::build(&self.valid, &fixture::leads(leads, moved_at));
+                (object, Detail::Service(fixture::leads(leads, moved_at)))
             }
         };
         let owner = if self.foreign == Some(id) { "another" } else { UID };

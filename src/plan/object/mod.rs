@@ -5,6 +5,7 @@
 pub mod config_map;
 pub mod controller_revision;
 pub mod deployment;
+pub mod edge;
 pub mod horizontal_pod_autoscaler;
 pub mod lock;
 pub mod network_policy;
@@ -34,6 +35,14 @@ pub const FLEET_LABEL: &str = "goproxy.rs/fleet";
 pub const REVISION_LABEL: &str = "goproxy.rs/revision";
 /// Annotation of the client Service: when its selector moved to the revision it names. RFC 3339.
 pub const MOVED_AT_ANNOTATION: &str = "goproxy.rs/moved-at";
+/// Label of the edge's pods, with the fleet's name. Not the fleet's own label: they are none of its proxies.
+pub const EDGE_LABEL: &str = "goproxy.rs/edge";
+/// Annotation of the client Service where it leads to the edge: the revision that clients get from there.
+pub const SERVES_ANNOTATION: &str = "goproxy.rs/serves";
+/// Annotation of the client Service: when it moved to the edge, or back from it. RFC 3339.
+pub const FRONT_MOVED_AT_ANNOTATION: &str = "goproxy.rs/front-moved-at";
+/// Annotation of the proxies' NetworkPolicy while it lets in nobody but the edge.
+pub const EDGE_ONLY_ANNOTATION: &str = "goproxy.rs/edge-only";
 /// Annotation of a `GoProxy` that confirms, with the fleet's name as value, that its volume may be deleted with it.
 pub const CONFIRM_DELETE_ANNOTATION: &str = "goproxy.rs/confirm-delete";
 /// Annotation of a `GoProxy` whose value, any text, is part of what makes a revision: another one starts new pods. It is only
@@ -41,20 +50,24 @@ pub const CONFIRM_DELETE_ANNOTATION: &str = "goproxy.rs/confirm-delete";
 pub const RESTART_ANNOTATION: &str = "goproxy.rs/restart";
 
 /// Kinds of child, in the order in which they are applied: what a pod needs comes before the pod, and the Service that
-/// leads clients to it after; budgets and autoscalers last, they only watch.
+/// leads clients to it after; then budgets and autoscalers, which only watch, and what edges are told of all that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// The stored revision, from which the next two are made.
     ControllerRevision,
     /// Identity of the pods.
     ServiceAccount,
+    /// What the edge may ask the API server for.
+    Role,
+    /// That it may.
+    RoleBinding,
     /// Traffic rules, before there is a pod that they apply to.
     NetworkPolicy,
     /// The engine's configuration, one per revision, immutable.
     ConfigMap,
     /// The volume.
     PersistentVolumeClaim,
-    /// The Redis that a fleet brings along.
+    /// The Redis that a fleet brings along, and its edge.
     StatefulSet,
     /// The pods, one per revision.
     Deployment,
@@ -64,13 +77,17 @@ pub enum Kind {
     PodDisruptionBudget,
     /// Sets the fleet's replicas.
     HorizontalPodAutoscaler,
+    /// What the edge is told. Last: what it tells was decided by what is written before.
+    EdgeState,
 }
 
 impl Kind {
     /// Every kind, in apply order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::ControllerRevision,
         Self::ServiceAccount,
+        Self::Role,
+        Self::RoleBinding,
         Self::NetworkPolicy,
         Self::ConfigMap,
         Self::PersistentVolumeClaim,
@@ -79,6 +96,7 @@ impl Kind {
         Self::Service,
         Self::PodDisruptionBudget,
         Self::HorizontalPodAutoscaler,
+        Self::EdgeState,
     ];
 
     /// API group ("" for core), version and plural name.
@@ -86,6 +104,8 @@ impl Kind {
         match self {
             Self::ControllerRevision => ("apps", "v1", "controllerrevisions"),
             Self::ServiceAccount => ("", "v1", "serviceaccounts"),
+            Self::Role => ("rbac.authorization.k8s.io", "v1", "roles"),
+            Self::RoleBinding => ("rbac.authorization.k8s.io", "v1", "rolebindings"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
             Self::ConfigMap => ("", "v1", "configmaps"),
             Self::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
@@ -94,6 +114,7 @@ impl Kind {
             Self::Service => ("", "v1", "services"),
             Self::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
             Self::HorizontalPodAutoscaler => ("autoscaling", "v2", "horizontalpodautoscalers"),
+            Self::EdgeState => (crate::api::GROUP, "v1alpha1", "edgestates"),
         }
     }
 
@@ -102,6 +123,8 @@ impl Kind {
         match self {
             Self::ControllerRevision => "ControllerRevision",
             Self::ServiceAccount => "ServiceAccount",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::ConfigMap => "ConfigMap",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
@@ -110,6 +133,7 @@ impl Kind {
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+            Self::EdgeState => "EdgeState",
         }
     }
 }
@@ -305,7 +329,7 @@ impl FleetName {
         self.as_str()
     }
 
-    /// ServiceAccount and NetworkPolicy of the engine.
+    /// ServiceAccount and NetworkPolicy of the engine, and the Service by which an edge finds its pods.
     pub fn engine(&self) -> String {
         format!("{self}-engine")
     }
@@ -323,6 +347,21 @@ impl FleetName {
     /// A login of it. Another one has another name.
     pub fn login(&self, nonce: &str) -> String {
         format!("{self}-lock-{nonce}")
+    }
+
+    /// All that is the edge's, but what it is told.
+    pub fn edge(&self) -> String {
+        format!("{self}-edge")
+    }
+
+    /// A pod of the edge, by its place.
+    pub fn edge_pod(&self, place: i32) -> String {
+        format!("{self}-edge-{place}")
+    }
+
+    /// What the edge is told.
+    pub fn edge_state(&self) -> &str {
+        self.as_str()
     }
 
     /// A revision, by the digest of its inputs. The digest holds no dash, so two fleets never share a name.

@@ -5,10 +5,10 @@ use k8s_openapi::{
         IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
         NetworkPolicyPort, NetworkPolicySpec,
     },
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{Kind, Object, fleet_labels, metadata};
+use super::{EDGE_ONLY_ANNOTATION, Kind, Object, edge, fleet_labels, metadata, pod::selector};
 use crate::{
     engine::contract,
     plan::validate::{AzureIdentity, ValidFleet, ValidStorage},
@@ -28,19 +28,25 @@ const POD_IDENTITY: &str = "169.254.170.23/32";
 /// Where nodes of GKE take over questions for tokens, at a port of its own.
 const GKE: &str = "169.254.169.252/32";
 
-/// In: the one port, from anywhere; whom a Service of the fleet reaches is not decided here. Out: names, and whatever is
+/// In: the one port, from anywhere, unless clients come through an edge: then from nobody else. Out: names, and whatever is
 /// not node-local, because modules may live on any host. And where the pod's own identity opens the storage, the services
 /// that hand out its tokens, and nothing else of the node.
-pub fn build(fleet: &ValidFleet) -> Object {
+pub fn build(fleet: &ValidFleet, edge_only: bool) -> Object {
     let name = fleet.name.engine();
+    let edge = || NetworkPolicyPeer {
+        pod_selector: Some(selector(edge::pod_labels(&fleet.name))),
+        ..NetworkPolicyPeer::default()
+    };
+    let mut metadata = metadata(fleet, &name);
+    metadata.annotations = edge_only.then(|| [(EDGE_ONLY_ANNOTATION.to_owned(), "true".to_owned())].into());
     let policy = NetworkPolicy {
-        metadata: metadata(fleet, &name),
+        metadata,
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector { match_labels: Some(fleet_labels(fleet)), ..LabelSelector::default() }),
+            pod_selector: Some(selector(fleet_labels(fleet))),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![NetworkPolicyIngressRule {
                 ports: Some(vec![port("TCP", Some(contract::PORT))]),
-                ..NetworkPolicyIngressRule::default()
+                from: edge_only.then(|| vec![edge()]),
             }]),
             egress: Some([names(), elsewhere()].into_iter().chain(tokens(&fleet.storage)).collect()),
         }),
@@ -49,14 +55,15 @@ pub fn build(fleet: &ValidFleet) -> Object {
 }
 
 /// Name servers may be node-local.
-fn names() -> NetworkPolicyEgressRule {
+pub(super) fn names() -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule {
         ports: Some(vec![port("UDP", Some(53)), port("TCP", Some(53))]),
         ..NetworkPolicyEgressRule::default()
     }
 }
 
-fn elsewhere() -> NetworkPolicyEgressRule {
+/// Anything that is not node-local.
+pub(super) fn elsewhere() -> NetworkPolicyEgressRule {
     let all_but = |cidr: &str, except: &[&str]| NetworkPolicyPeer {
         ip_block: Some(IPBlock {
             cidr: cidr.to_owned(),
@@ -97,7 +104,8 @@ fn tokens(storage: &ValidStorage) -> Vec<NetworkPolicyEgressRule> {
     }
 }
 
-fn port(protocol: &str, number: Option<u16>) -> NetworkPolicyPort {
+/// A port, or all of them.
+pub(super) fn port(protocol: &str, number: Option<u16>) -> NetworkPolicyPort {
     NetworkPolicyPort {
         port: number.map(|number| IntOrString::Int(i32::from(number))),
         protocol: Some(protocol.to_owned()),
@@ -113,7 +121,7 @@ mod tests {
     use crate::plan::fixture::{assert_as_stored, bucket, places, smallest};
 
     fn egress(storage: ValidStorage) -> Vec<Value> {
-        let built = build(&ValidFleet { storage, ..smallest() });
+        let built = build(&ValidFleet { storage, ..smallest() }, false);
         assert_as_stored(&built);
         built.body["spec"]["egress"].as_array().unwrap().clone()
     }

@@ -13,6 +13,8 @@ pub enum Stage {
     Pods,
     /// What leads to pods or watches them.
     Front,
+    /// What edges are told. Nobody is led anywhere before the Service, which is the memory of it, says so.
+    Edges,
 }
 
 impl Stage {
@@ -21,12 +23,18 @@ impl Stage {
     pub const fn of(kind: Kind) -> Self {
         match kind {
             Kind::ControllerRevision => Self::Record,
-            Kind::ServiceAccount | Kind::NetworkPolicy | Kind::ConfigMap | Kind::PersistentVolumeClaim => Self::Ground,
+            Kind::ServiceAccount
+            | Kind::Role
+            | Kind::RoleBinding
+            | Kind::NetworkPolicy
+            | Kind::ConfigMap
+            | Kind::PersistentVolumeClaim => Self::Ground,
             Kind::StatefulSet | Kind::Deployment => Self::Pods,
             Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => Self::Front,
+            Kind::EdgeState => Self::Edges,
         }
     }
 
     /// Every stage, in order.
-    pub const ALL: [Self; 4] = [Self::Record, Self::Ground, Self::Pods, Self::Front];
+    pub const ALL: [Self; 5] = [Self::Record, Self::Ground, Self::Pods, Self::Front, Self::Edges];
 }

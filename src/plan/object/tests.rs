@@ -13,7 +13,7 @@ use crate::{
     api::{go_proxy::ServiceType, quantity::Quantity},
     plan::{
         StoredRevision,
-        fixture::{assert_as_stored, richest, smallest, stored},
+        fixture::{assert_as_stored, leads, richest, smallest, stored},
         validate::{ManagedRedis, ValidFleet, ValidServiceAccount, ValidStorage},
     },
 };
@@ -39,8 +39,8 @@ fn all(fleet: &ValidFleet) -> Vec<Object> {
         controller_revision::build(fleet, REVISION, &revision),
         config_map::build(fleet, REVISION, &revision).unwrap(),
         deployment::build(fleet, REVISION, &revision, 1),
-        network_policy::build(fleet),
-        service::build(fleet, REVISION, Some(instant())),
+        network_policy::build(fleet, false),
+        service::build(fleet, &leads(REVISION, Some(instant()))),
         pod_disruption_budget::build(fleet),
     ];
     objects.extend(service_account::build(fleet));
@@ -123,10 +123,10 @@ fn pods_are_selected_by_every_object_that_means_them() {
         |selector: &Value| selector.as_object().unwrap().iter().all(|(key, value)| labels.get(key) == Some(value));
     let deployment = deployment::build(&fleet, REVISION, &revision, 1).body;
     assert!(matches(&deployment["spec"]["selector"]["matchLabels"]));
-    assert!(matches(&service::build(&fleet, REVISION, None).body["spec"]["selector"]));
+    assert!(matches(&service::build(&fleet, &leads(REVISION, None)).body["spec"]["selector"]));
     assert!(matches(&pod_disruption_budget::build(&fleet).body["spec"]["selector"]["matchLabels"]));
-    assert!(matches(&network_policy::build(&fleet).body["spec"]["podSelector"]["matchLabels"]));
-    let other = service::build(&fleet, "corp-other", None).body;
+    assert!(matches(&network_policy::build(&fleet, false).body["spec"]["podSelector"]["matchLabels"]));
+    let other = service::build(&fleet, &leads("corp-other", None)).body;
     assert!(!matches(&other["spec"]["selector"]), "a Service leads to one revision only");
 }
 
@@ -179,13 +179,14 @@ fn every_other_child_belongs_to_the_fleet() {
 
 #[test]
 fn service_says_when_it_moved_and_keeps_the_users_annotations() {
-    let annotations = |moved_at| service::build(&richest(), REVISION, moved_at).body["metadata"]["annotations"].clone();
+    let annotations =
+        |moved_at| service::build(&richest(), &leads(REVISION, moved_at)).body["metadata"]["annotations"].clone();
     assert_eq!(
         annotations(Some(instant())),
         json!({ "example.com/pool": "internal", "goproxy.rs/moved-at": "2026-11-21T10:55:20Z" })
     );
     assert_eq!(annotations(None), json!({ "example.com/pool": "internal" }));
-    assert!(service::build(&smallest(), REVISION, None).body["metadata"]["annotations"].is_null());
+    assert!(service::build(&smallest(), &leads(REVISION, None)).body["metadata"]["annotations"].is_null());
 }
 
 #[test]
@@ -197,11 +198,11 @@ fn service_is_what_was_asked_for() {
         (ServiceType::LoadBalancer, "LoadBalancer"),
     ] {
         fleet.service.type_ = type_;
-        let spec = service::build(&fleet, REVISION, None).body["spec"].clone();
+        let spec = service::build(&fleet, &leads(REVISION, None)).body["spec"].clone();
         assert_eq!(spec["type"], name);
         assert_eq!(spec["ports"], json!([{ "name": "http", "port": 80, "protocol": "TCP", "targetPort": "http" }]));
     }
-    let spec = service::build(&richest(), REVISION, None).body["spec"].clone();
+    let spec = service::build(&richest(), &leads(REVISION, None)).body["spec"].clone();
     assert_eq!(spec["loadBalancerClass"], "example.com/internal");
     assert_eq!(spec["loadBalancerSourceRanges"], json!(["10.0.0.0/8"]));
 }
@@ -237,7 +238,7 @@ fn account_has_no_token_and_an_existing_one_is_left_alone() {
 
 #[test]
 fn policy_keeps_node_local_services_out_of_reach() {
-    let spec = network_policy::build(&smallest()).body["spec"].clone();
+    let spec = network_policy::build(&smallest(), false).body["spec"].clone();
     assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
     assert_eq!(spec["ingress"], json!([{ "ports": [{ "port": 3000, "protocol": "TCP" }] }]));
     let egress = spec["egress"].as_array().unwrap();

@@ -133,7 +133,7 @@ fn a_fleet_that_is_there_gives_way_only_to_an_older_one_that_is_there_too() {
     let view = DeploymentView { replicas: 1, observed: true, ..DeploymentView::default() };
     let record = ((Kind::ControllerRevision, name.clone()), child(Detail::Revision(stored)));
     let pods = ((Kind::Deployment, name.clone()), child(Detail::Deployment(view)));
-    let service = child(Detail::Service { revision: Some(name), moved_at: None });
+    let service = child(Detail::Service(fixture::leads(&name, None)));
     let led_there = ((Kind::Service, "corp".to_owned()), service);
     for there in [pods, led_there] {
         let children = Children::from([record.clone(), there]);
