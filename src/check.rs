@@ -147,6 +147,10 @@ pub fn fleet_permissions() -> Vec<Permission> {
             all.extend(of(Source::Children(kind), &["delete"]));
         }
     }
+    // Nobody may hand out a right that they do not have: these are the edge's.
+    all.push(Permission { group: GROUP, resource: "edgestates/status", verb: "patch" });
+    let slices = |verb| Permission { group: "discovery.k8s.io", resource: "endpointslices", verb };
+    all.extend(["list", "watch"].map(slices));
     // Asked for by fleets with lock.managedRedis alone, and never read.
     all.push(Permission { group: "", resource: "secrets", verb: "create" });
     all.extend(["create", "patch"].map(|verb| Permission { group: "events.k8s.io", resource: "events", verb }));

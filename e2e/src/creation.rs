@@ -75,6 +75,10 @@ fn content(kind: Kind) -> Value {
     match kind {
         Kind::ControllerRevision => json!({ "revision": 1, "data": { "a": "b" } }),
         Kind::ServiceAccount => json!({}),
+        Kind::Role => json!({ "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }] }),
+        Kind::RoleBinding => {
+            json!({ "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "nobody" } })
+        }
         Kind::NetworkPolicy => json!({ "spec": { "podSelector": { "matchLabels": labels } } }),
         Kind::ConfigMap => json!({ "data": { "a": "b" }, "immutable": true }),
         Kind::PersistentVolumeClaim => json!({
@@ -93,6 +97,9 @@ fn content(kind: Kind) -> Value {
         } }),
         Kind::Service => json!({ "spec": { "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }] } }),
         Kind::PodDisruptionBudget => json!({ "spec": { "maxUnavailable": 1, "selector": { "matchLabels": labels } } }),
+        Kind::EdgeState => json!({ "spec": {
+            "protocol": 1, "settled": { "number": 1, "settings": { "weights": { "stable": "a" } } },
+        } }),
         Kind::HorizontalPodAutoscaler => json!({ "spec": {
             "maxReplicas": 1,
             "scaleTargetRef": { "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy", "name": "absent" },

@@ -1,6 +1,7 @@
 {{/*
 What the operator may do where it serves fleets: in every namespace (ClusterRole) or in each listed one (Role).
-No wildcards, no reading of Secrets, nothing that hands out rights. Deleting is needed for pruning and for undoing a revision;
+No wildcards, no reading of Secrets, and no right can be handed out that is not in this list: API servers refuse a Role that holds more than
+its author has. Deleting is needed for pruning and for undoing a revision;
 `update` and `deletecollection` are not, because everything is written by server-side apply and deleted by name and UID.
 */}}
 {{- define "goproxy-operator.fleetRules" -}}
@@ -37,6 +38,20 @@ No wildcards, no reading of Secrets, nothing that hands out rights. Deleting is 
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [create, delete, get, list, patch, watch]
+# What a fleet's edge is told, and one Role for each edge: it reads that one object, answers in its status, and looks for the proxies.
+- apiGroups: [goproxy.rs]
+  resources: [edgestates]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings, roles]
+  verbs: [create, delete, get, list, patch, watch]
+# The operator itself uses neither: they are here to be handed on in those Roles.
+- apiGroups: [goproxy.rs]
+  resources: [edgestates/status]
+  verbs: [patch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
 # Why a proxy does not become ready is written in its pods.
 - apiGroups: [""]
   resources: [pods]

@@ -20,7 +20,7 @@ const fn resource(group: &'static str, version: &'static str, plural: &'static s
 }
 
 /// Every kind, all namespaced.
-pub static RESOURCES: [Resource; 15] = [
+pub static RESOURCES: [Resource; 18] = [
     resource("goproxy.rs", "v1alpha1", "goproxies", "GoProxy"),
     resource("", "v1", "pods", "Pod"),
     resource("", "v1", "services", "Service"),
@@ -30,9 +30,12 @@ pub static RESOURCES: [Resource; 15] = [
     resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     resource("apps", "v1", "deployments", "Deployment"),
     resource("apps", "v1", "statefulsets", "StatefulSet"),
+    resource("rbac.authorization.k8s.io", "v1", "roles", "Role"),
+    resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
     resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
     resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
     resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    resource("goproxy.rs", "v1alpha1", "edgestates", "EdgeState"),
     resource("coordination.k8s.io", "v1", "leases", "Lease"),
     resource("events.k8s.io", "v1", "events", "Event"),
     resource("", "v1", "events", "Event"),
@@ -63,6 +66,7 @@ impl Resource {
         matches!(
             self.kind,
             "GoProxy"
+                | "EdgeState"
                 | "Pod"
                 | "Service"
                 | "PersistentVolumeClaim"
