@@ -67,7 +67,7 @@ pub fn objects(
         objects.push(object.only_if(deployment_fence(children, start, replicas, decision)));
     }
     objects.extend(service_account::build(fleet));
-    objects.push(network_policy::build(fleet, !front.engines_open));
+    objects.push(engines_policy(children, fleet, front));
     let size = |name: &str, wanted| volume::size_to_ask(children, name, wanted);
     objects.extend(persistent_volume_claim::build(fleet, size));
     objects.extend(lock::build(fleet, size));
@@ -98,6 +98,17 @@ fn client_service(children: &Children, fleet: &ValidFleet, decision: &Decision, 
         _ => Precondition::None,
     };
     service::build(fleet, &lead).only_if(fence)
+}
+
+/// Whoever closes the proxies has to know that nobody has opened them since.
+fn engines_policy(children: &Children, fleet: &ValidFleet, front: &front::Decision) -> Object {
+    let policy = network_policy::build(fleet, !front.engines_open);
+    match children.get(&(Kind::NetworkPolicy, policy.name.clone())) {
+        Some(child @ Child { detail: Detail::NetworkPolicy { edge_only: false }, .. }) if !front.engines_open => {
+            policy.only_if(unchanged(child))
+        }
+        _ => policy,
+    }
 }
 
 /// What the edge is told, as long as it is there. Its number says what it is about, so that it too belongs to what was planned on.

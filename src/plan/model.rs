@@ -18,6 +18,9 @@
 //!
 //! And the checks can fail: where a fence, the lease or a new leader's lists are left out, a counterexample has to be found.
 //!
+//! Some stories have an edge in front: a pod that hears, does and answers what it is told, each in its own time. Clients are served
+//! through it while it leads them to a revision whose pod answers.
+//!
 //! What is assumed: a ReplicaSet's controller acts on its newest number, the lists before a start and the write that follows
 //! them are one step, watches bring nothing while a plan is being written, and no pod fails by itself.
 //!
@@ -25,6 +28,7 @@
 //! minutes instead of seconds. Either way the number of states of each story is printed.
 
 mod act;
+mod edge;
 mod operator;
 mod world;
 
@@ -34,6 +38,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use super::front::Front;
 use act::{Act, Fences, Late, Mishap, Watch};
 use operator::{Fleet, Operator, Snapshot, Steps, Storage};
 use stateright::{Checker, Model, Property};
@@ -43,6 +48,7 @@ use world::{Age, Answer, Content, Fence, Id, Mishaps, Rev, Spec, View, World, Wr
 const STEPS_TO_REST: usize = 200;
 
 /// A story that may unfold.
+#[expect(clippy::struct_excessive_bools, reason = "each makes another story")]
 #[derive(Clone)]
 struct Story {
     operator: Arc<Operator>,
@@ -60,6 +66,8 @@ struct Story {
     ends_first: bool,
     /// Whether the fleet serves its first spec when the story begins.
     grown: bool,
+    /// Whether the edge answers before it does what it was told.
+    hasty: bool,
     /// States from which the world is known to come to rest.
     calm: Arc<Mutex<HashSet<u64>>>,
 }
@@ -68,7 +76,10 @@ impl Story {
     fn new(fleet: Fleet, specs: &[(Rev, u8)]) -> Self {
         Self {
             operator: operator::of(fleet),
-            specs: specs.iter().map(|(wanted, replicas)| Spec { wanted: *wanted, replicas: *replicas }).collect(),
+            specs: specs
+                .iter()
+                .map(|(wanted, replicas)| Spec { wanted: *wanted, replicas: *replicas, edge: false })
+                .collect(),
             mishaps: Mishaps::default(),
             deletable: Vec::new(),
             fences: Fences::AsBuilt,
@@ -77,8 +88,15 @@ impl Story {
             foreign: None,
             ends_first: fleet.ends_first(),
             grown: true,
+            hasty: false,
             calm: Arc::default(),
         }
+    }
+
+    /// One whose specs say whether there shall be an edge.
+    fn with_edge(fleet: Fleet, specs: &[(Rev, bool)]) -> Self {
+        let specs = specs.iter().map(|(wanted, edge)| Spec { wanted: *wanted, replicas: 1, edge: *edge }).collect();
+        Self { specs, ..Self::new(Fleet { edge: true, ..fleet }, &[]) }
     }
 
     fn spec(&self, world: &World) -> Spec {
@@ -101,6 +119,7 @@ impl Story {
             acts.extend((pods.ending > 0).then_some(Act::End(rev)));
             acts.extend(world.status(rev).map(|_| Act::Count(rev)));
         }
+        acts.extend(world.edge_acts().into_iter().map(Act::Edge));
         if world.writes.is_empty() {
             acts.extend(Watch::ALL.into_iter().filter(|watch| is_news(world, *watch)).map(Act::Deliver));
             acts.extend((!self.steps(&world.view).writes.is_empty()).then_some(Act::Plan));
@@ -122,6 +141,7 @@ impl Story {
             Act::Fit(rev) => end(world, rev),
             Act::Ready(rev) => world.pods[rev].live = Some(true),
             Act::End(rev) => world.pods[rev].ending -= 1,
+            Act::Edge(act) => world.edge_act(act, self.hasty),
             Act::Write => self.write(world),
             Act::Deliver(watch) => deliver(world, watch),
             Act::Plan => world.writes = self.planned(world),
@@ -166,7 +186,7 @@ impl Story {
             }
             Mishap::Delete(id) => {
                 world.mishaps.deletions -= 1;
-                world.excused |= matches!(id, Id::Deployment(_));
+                world.excused |= matches!(id, Id::Deployment(_) | Id::Set);
                 world.delete(id);
             }
             Mishap::Evict(rev) => {
@@ -241,10 +261,14 @@ impl Story {
 
     /// The end that every change is to have.
     fn is_good(&self, world: &World) -> bool {
-        let Spec { wanted, replicas } = self.spec(world);
+        let Spec { wanted, replicas, edge } = self.spec(world);
         let (other, steps) = (1 - wanted, self.steps(&world.view));
         let asked = |rev: Rev| world.objects.deployments[rev].map_or(0, |held| held.replicas);
-        world.objects.service.is_some_and(|service| service.leads == wanted)
+        let front = if edge { Front::Edges } else { Front::Engines };
+        world.objects.service.is_some_and(|service| service.leads == wanted && service.front == front)
+            && (!edge
+                || (world.objects.policy == Some(true) && world.edge.is_some_and(|pod| pod.leads == Some(wanted))))
+            && (edge || (world.objects.policy != Some(true) && world.edge.is_none()))
             && (asked(wanted), asked(other)) == (replicas, 0)
             && world.pods[wanted].live.is_some() == (replicas > 0)
             && !world.pods[other].any()
@@ -273,7 +297,9 @@ fn is_news(world: &World, watch: Watch) -> bool {
     match watch {
         Watch::Fleet => world.view.edits != world.edits,
         Watch::Pods => world.view.pods != world.pods_seen(),
-        Watch::Records | Watch::Deployments | Watch::Service => watch.brings().iter().any(|id| !world.knows(*id)),
+        Watch::Records | Watch::Deployments | Watch::Service | Watch::Policy | Watch::Set | Watch::State => {
+            watch.brings().iter().any(|id| !world.knows(*id))
+        }
     }
 }
 
@@ -281,7 +307,9 @@ fn deliver(world: &mut World, watch: Watch) {
     match watch {
         Watch::Fleet => world.view.edits = world.edits,
         Watch::Pods => world.view.pods = world.pods_seen(),
-        Watch::Records | Watch::Deployments | Watch::Service => watch.brings().iter().for_each(|id| world.learn(*id)),
+        Watch::Records | Watch::Deployments | Watch::Service | Watch::Policy | Watch::Set | Watch::State => {
+            watch.brings().iter().for_each(|id| world.learn(*id));
+        }
     }
 }
 

@@ -32,17 +32,32 @@ pub enum Watch {
     Records,
     Deployments,
     Service,
+    Policy,
+    Set,
+    State,
     Pods,
 }
 
 impl Watch {
-    pub const ALL: [Self; 5] = [Self::Fleet, Self::Records, Self::Deployments, Self::Service, Self::Pods];
+    pub const ALL: [Self; 8] = [
+        Self::Fleet,
+        Self::Records,
+        Self::Deployments,
+        Self::Service,
+        Self::Policy,
+        Self::Set,
+        Self::State,
+        Self::Pods,
+    ];
 
     pub const fn brings(self) -> &'static [Id] {
         match self {
             Self::Records => &[Id::Record(0), Id::Record(1)],
             Self::Deployments => &[Id::Deployment(0), Id::Deployment(1)],
             Self::Service => &[Id::Service],
+            Self::Policy => &[Id::Policy],
+            Self::Set => &[Id::Set],
+            Self::State => &[Id::State],
             Self::Fleet | Self::Pods => &[],
         }
     }
@@ -60,6 +75,8 @@ pub enum Act {
     /// A kubelet makes a pod ready, or is done with one that ends.
     Ready(Rev),
     End(Rev),
+    /// The edge gets on.
+    Edge(EdgeAct),
     /// The leader sends the next write of its plan.
     Write,
     /// A watch brings what is new.
@@ -71,6 +88,21 @@ pub enum Act {
     /// The user makes the next edit.
     Edit,
     Wrong(Mishap),
+}
+
+/// What the edge's pod and its controller do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeAct {
+    /// The pod starts.
+    Start,
+    /// It reads what it is told, and does it.
+    Hear,
+    /// It answers.
+    Answer,
+    /// It is counted as ready.
+    Ready,
+    /// It ends.
+    End,
 }
 
 /// Something that goes wrong.

@@ -8,12 +8,23 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::world::{Content, Fence, Id, Moved, Objects, Rev, Service, Spec};
+use super::{
+    edge::State,
+    world::{Content, Fence, Id, Moved, Objects, Rev, Service, Spec},
+};
 use crate::{
-    api::go_proxy::GoProxy,
+    api::{
+        edge_state::{EdgeReport, PROTOCOL},
+        go_proxy::GoProxy,
+    },
+    cache::decode::{Detail as Packed, Seen},
     plan::{
-        Child, Children, DeploymentView, Detail, Observed, Pod, StoredRevision, fixture,
-        object::{Fingerprint, Kind, Object, Precondition, controller_revision, deployment, service},
+        Child, Children, DeploymentView, Detail, Lead, Observed, Pod, StatefulSetView, StoredRevision,
+        edge::{Edge, EdgeStateView},
+        fixture,
+        object::{
+            Fingerprint, Kind, Object, Precondition, controller_revision, deployment, edge, network_policy, service,
+        },
         plan, revision,
         validate::{Settings, ValidFleet, validate},
         volume::ClaimView,
@@ -56,6 +67,8 @@ pub enum Storage {
 pub struct Fleet {
     pub storage: Storage,
     pub history: i32,
+    /// Whether it ever has an edge. What only an edge needs is no part of the world otherwise.
+    pub edge: bool,
 }
 
 impl Fleet {
@@ -92,7 +105,7 @@ impl Operator {
     pub fn new(fleet: Fleet, foreign: Option<Id>) -> Self {
         let settings = Arc::new(fixture::settings());
         let wanted = |rev| {
-            let asked = ask(fleet, Spec { wanted: rev, replicas: 1 });
+            let asked = ask(fleet, Spec { wanted: rev, replicas: 1, edge: false });
             let valid = validate(&asked, &settings, None).unwrap();
             (revision::wanted(&asked.spec, &valid, &BTreeMap::new()), valid)
         };
@@ -149,17 +162,17 @@ impl Operator {
         match kind {
             Kind::ControllerRevision => rev.map(Id::Record),
             Kind::Deployment => rev.map(Id::Deployment),
-            Kind::Service => Some(Id::Service),
+            Kind::Service => (name == self.valid.name.service()).then_some(Id::Service),
+            Kind::NetworkPolicy => (self.fleet.edge && name == self.valid.name.engine()).then_some(Id::Policy),
+            Kind::StatefulSet => self.fleet.edge.then_some(Id::Set),
+            Kind::EdgeState => self.fleet.edge.then_some(Id::State),
             Kind::ServiceAccount
             | Kind::Role
             | Kind::RoleBinding
-            | Kind::NetworkPolicy
             | Kind::ConfigMap
             | Kind::PersistentVolumeClaim
-            | Kind::StatefulSet
             | Kind::PodDisruptionBudget
-            | Kind::HorizontalPodAutoscaler
-            | Kind::EdgeState => None,
+            | Kind::HorizontalPodAutoscaler => None,
         }
     }
 
@@ -171,12 +184,17 @@ impl Operator {
             Id::Record(_) => Content::Record(small(&object.body["revision"])),
             Id::Deployment(_) => Content::Replicas(small(&object.body["spec"]["replicas"])),
             Id::Service => {
-                let leads = object.body["spec"]["selector"]["goproxy.rs/revision"].as_str().unwrap();
-                let moved = object.body["metadata"]["annotations"]["goproxy.rs/moved-at"].as_str();
-                Content::Service(Service {
-                    leads: self.names.iter().position(|name| name == leads).unwrap(),
-                    moved: moved.map_or(Moved::Never, |text| age(text.parse().unwrap())),
-                })
+                let Lead { revision, moved_at, front, front_moved_at } = lead_of(object);
+                let leads = self.names.iter().position(|name| Some(name) == revision.as_ref()).unwrap();
+                Content::Service(Service { leads, moved: age(moved_at), front, fronted: age(front_moved_at) })
+            }
+            Id::Policy => Content::Policy(!object.body["spec"]["ingress"][0]["from"].is_null()),
+            Id::Set => Content::Set,
+            Id::State => {
+                let settled = &object.body["spec"]["settled"];
+                let stable = settled["settings"]["weights"]["stable"].as_str().unwrap();
+                let stable = self.names.iter().position(|name| name == stable).unwrap();
+                Content::State(small(&settled["number"]), stable)
             }
         };
         let fence = match &object.precondition {
@@ -195,6 +213,15 @@ impl Operator {
             }
         };
         (id, content, fence)
+    }
+
+    fn state(&self, held: State) -> EdgeStateView {
+        let valid = ValidFleet { edge: Some(fixture::edge()), ..self.valid.clone() };
+        let mut spec = Edge::of(&Children::new(), &valid.name).tell(&valid, &self.names[held.stable]).unwrap();
+        spec.settled.number = held.number.into();
+        let report = |number: u8| EdgeReport { protocol: PROTOCOL, generation: number.into(), trouble: None };
+        let edges = held.answer.map(|number| (valid.name.edge_pod(0), report(number)));
+        EdgeStateView { spec, edges: edges.into_iter().collect() }
     }
 
     fn children(&self, objects: &Objects) -> Children {
@@ -230,11 +257,18 @@ impl Operator {
                 (object, Detail::Deployment(view))
             }
             Id::Service => {
-                let held = objects.service.unwrap_or(Service { leads: 0, moved: Moved::Never });
-                let (leads, moved_at) = (&self.names[held.leads], instant(held.moved));
-                let object = service::build(&self.valid, &fixture::leads(leads, moved_at));
-                (object, Detail::Service(fixture::leads(leads, moved_at)))
+                let lead = objects.service.map_or_else(
+                    || fixture::leads(&self.names[0], None),
+                    |held| Lead {
+                        revision: Some(self.names[held.leads].clone()),
+                        moved_at: instant(held.moved),
+                        front: held.front,
+                        front_moved_at: instant(held.fronted),
+                    },
+                );
+                (service::build(&self.valid, &lead), Detail::Service(lead))
             }
+            Id::Policy | Id::Set | Id::State => self.of_edge(id, objects),
         };
         let owner = if self.foreign == Some(id) { "another" } else { UID };
         let child = Child {
@@ -246,6 +280,27 @@ impl Operator {
             detail,
         };
         ((object.kind, object.name), child)
+    }
+
+    /// What only a fleet with an edge has.
+    fn of_edge(&self, id: Id, objects: &Objects) -> (Object, Detail) {
+        match id {
+            Id::Policy => {
+                let edge_only = objects.policy.unwrap_or_default();
+                (network_policy::build(&self.valid, edge_only), Detail::NetworkPolicy { edge_only })
+            }
+            Id::Set => {
+                let built = edge::build(&self.valid, &fixture::edge());
+                let object = built.into_iter().find(|object| object.kind == Kind::StatefulSet).unwrap();
+                let ready = i32::from(objects.set.unwrap_or_default());
+                (object, Detail::StatefulSet(StatefulSetView { login: None, observed: true, replicas: 1, ready }))
+            }
+            Id::State => {
+                let view = self.state(objects.state.unwrap_or_default());
+                (edge::state(&self.valid, &view.spec), Detail::EdgeState(Box::new(view)))
+            }
+            Id::Record(_) | Id::Deployment(_) | Id::Service => unreachable!("{id:?} is not the edge's"),
+        }
     }
 }
 
@@ -274,6 +329,7 @@ fn ask(fleet: Fleet, spec: Spec) -> GoProxy {
             (json!({ "s3": { "bucket": "modules" } }), Some(locks[spec.wanted].clone()))
         }
     };
+    let edge = spec.edge.then(|| json!({}));
     let mut asked = json!({
         "apiVersion": "goproxy.rs/v1alpha1", "kind": "GoProxy",
         "metadata": { "name": "corp", "namespace": "build", "uid": UID, "generation": 1 },
@@ -282,6 +338,9 @@ fn ask(fleet: Fleet, spec: Spec) -> GoProxy {
             "rollout": { "scaleDownDelay": "30s", "revisionHistoryLimit": fleet.history },
         },
     });
+    if let Some(edge) = edge {
+        asked["spec"]["edge"] = edge;
+    }
     if let Some(lock) = lock {
         asked["spec"]["lock"] = lock;
     }
@@ -304,6 +363,12 @@ fn instant(moved: Moved) -> Option<Timestamp> {
     }
 }
 
-fn age(moved_at: Timestamp) -> Moved {
-    if moved_at == now() { Moved::JustNow } else { Moved::LongAgo }
+fn age(moved_at: Option<Timestamp>) -> Moved {
+    moved_at.map_or(Moved::Never, |at| if at == now() { Moved::JustNow } else { Moved::LongAgo })
+}
+
+/// Where a Service leads, as the cache reads it.
+fn lead_of(object: &Object) -> Lead {
+    let Packed::Service(lead) = Seen::new(object.body.clone()).detail(Kind::Service) else { panic!("no Service") };
+    *lead
 }

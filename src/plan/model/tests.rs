@@ -6,12 +6,12 @@ use stateright::{HasDiscoveries, Path};
 
 use super::*;
 
-const DISK: Fleet = Fleet { storage: Storage::Disk, history: 5 };
-const MEMORY: Fleet = Fleet { storage: Storage::Memory, history: 5 };
+const DISK: Fleet = Fleet { storage: Storage::Disk, history: 5, edge: false };
+const MEMORY: Fleet = Fleet { storage: Storage::Memory, history: 5, edge: false };
 /// A bucket that the first revision locks with Redis and the second one with etcd.
-const TWO_LOCKS: Fleet = Fleet { storage: Storage::TwoLocks, history: 5 };
+const TWO_LOCKS: Fleet = Fleet { storage: Storage::TwoLocks, history: 5, edge: false };
 /// Keeps no revision that nothing needs.
-const FORGETFUL: Fleet = Fleet { storage: Storage::Memory, history: 0 };
+const FORGETFUL: Fleet = Fleet { storage: Storage::Memory, history: 0, edge: false };
 const BACK: [(Rev, u8); 3] = [(0, 1), (1, 1), (0, 1)];
 
 /// Goes through every state of a story. What goes wrong, by the property that says so.
@@ -102,7 +102,7 @@ fn a_stop_in_the_middle_of_a_change() {
 fn a_child_that_somebody_deletes() {
     let mishaps = Mishaps { deletions: 1, crashes: u8::from(wide()), ..Mishaps::default() };
     for fleet in [DISK, MEMORY, TWO_LOCKS] {
-        let deletable = Id::ALL.to_vec();
+        let deletable = Id::PLAIN.to_vec();
         check(&format!("a child deleted, {fleet:?}"), &Story { deletable, ..story(fleet, edits(), mishaps) });
         let deletable = vec![Id::Service];
         check(&format!("the Service deleted, {fleet:?}"), &Story { deletable, ..story(fleet, &BACK, mishaps) });
@@ -120,7 +120,7 @@ fn a_pod_that_is_evicted() {
 #[test]
 fn a_name_that_is_taken() {
     for fleet in [DISK, MEMORY] {
-        for (foreign, labelled) in Id::ALL.into_iter().flat_map(|id| [(id, true), (id, false)]) {
+        for (foreign, labelled) in Id::PLAIN.into_iter().flat_map(|id| [(id, true), (id, false)]) {
             let operator = Arc::new(Operator::new(fleet, Some(foreign).filter(|_| labelled)));
             let taken = Story { operator, foreign: Some(foreign), grown: false, ..Story::new(fleet, edits()) };
             check(&format!("{foreign:?} taken, {fleet:?}"), &taken);
@@ -176,4 +176,64 @@ fn without_listing_anew_a_leader_takes_what_serves_for_left_over() {
         );
         check("a leader behind, taken back", &taken_back);
     }
+}
+
+/// Stories with an edge, by what the user asks for: which revision, and whether through an edge.
+const WITH_EDGE: [(&str, &[(Rev, bool)]); 5] = [
+    ("an edge comes", &[(0, false), (0, true)]),
+    ("a change behind an edge", &[(0, true), (1, true)]),
+    ("an edge goes", &[(0, true), (0, false)]),
+    ("an edge comes with a change", &[(0, false), (1, true)]),
+    ("an edge goes with a change", &[(0, true), (1, false)]),
+];
+
+#[test]
+fn an_edge_that_comes_goes_and_stays() {
+    let mishaps = Mishaps { crashes: 1, ..Mishaps::default() };
+    for (name, specs) in WITH_EDGE {
+        check(name, &Story { mishaps, ..Story::with_edge(MEMORY, specs) });
+    }
+    if wide() {
+        for (name, specs) in [
+            ("a change behind an edge, taken back", &[(0, true), (1, true), (0, true)]),
+            ("an edge that is taken back", &[(0, false), (0, true), (0, false)]),
+            ("an edge that comes back", &[(0, true), (0, false), (0, true)]),
+        ] {
+            check(name, &Story { mishaps, ..Story::with_edge(MEMORY, specs) });
+        }
+        check("one writer behind an edge", &Story { mishaps, ..Story::with_edge(DISK, WITH_EDGE[1].1) });
+    }
+}
+
+#[test]
+fn late_writes_about_an_edge_are_fenced_too() {
+    let mishaps = Mishaps { depositions: 1, ..Mishaps::default() };
+    for (name, specs) in &WITH_EDGE[usize::from(!wide())..3] {
+        let story = Story { mishaps, late: Late::Outdated, ..Story::with_edge(MEMORY, specs) };
+        check(&format!("{name}, late writes"), &story);
+    }
+    let soon = [(0, false), (0, true), (0, false)];
+    let story = Story { mishaps, late: Late::Outdated, ..Story::with_edge(MEMORY, &soon) };
+    check("an edge that is taken back, late writes", &story);
+    let how =
+        find("late writes about an edge without versions", &Story { fences: Fences::NoVersions, ..story }, SERVED);
+    assert!(how.contains("Late"), "{how}");
+}
+
+#[test]
+fn a_child_of_a_fleet_with_an_edge_that_somebody_deletes() {
+    let mishaps = Mishaps { deletions: 1, ..Mishaps::default() };
+    let deletable = vec![Id::Service, Id::Policy, Id::Set, Id::State];
+    let specs = if wide() { &WITH_EDGE[1..3] } else { &WITH_EDGE[2..3] };
+    for (name, specs) in specs {
+        let story = Story { mishaps, deletable: deletable.clone(), ..Story::with_edge(MEMORY, specs) };
+        check(&format!("{name}, a child deleted"), &story);
+    }
+}
+
+#[test]
+fn an_edge_that_answers_before_it_does_what_it_was_told_leads_clients_to_nobody() {
+    let hasty = Story { hasty: true, ..Story::with_edge(MEMORY, WITH_EDGE[1].1) };
+    let how = find("a hasty edge", &hasty, SERVED);
+    assert!(how.contains("Edge(Answer)"), "{how}");
 }

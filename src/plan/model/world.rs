@@ -1,9 +1,15 @@
 //! One fleet on a cluster, as small as it can be and still go wrong: two revisions, at most one pod wanted.
 
-use super::act::Fences;
+use super::{
+    act::Fences,
+    edge::{EdgePod, State},
+};
+use crate::plan::front::Front;
 
 /// A revision by its place: 0 is the one that the fleet begins with.
 pub type Rev = usize;
+
+const COUNT: usize = 8;
 
 /// The children that matter to a rollout. The others never change anything about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,17 +17,38 @@ pub enum Id {
     Record(Rev),
     Deployment(Rev),
     Service,
+    /// Whether the proxies let in nobody but the edge.
+    Policy,
+    /// The pods of the edge.
+    Set,
+    /// What the edge is told.
+    State,
 }
 
 impl Id {
-    pub const ALL: [Self; 5] =
+    /// Those of a fleet that never has an edge.
+    pub const PLAIN: [Self; 5] =
         [Self::Record(0), Self::Record(1), Self::Deployment(0), Self::Deployment(1), Self::Service];
+
+    pub const ALL: [Self; COUNT] = [
+        Self::Record(0),
+        Self::Record(1),
+        Self::Deployment(0),
+        Self::Deployment(1),
+        Self::Service,
+        Self::Policy,
+        Self::Set,
+        Self::State,
+    ];
 
     const fn place(self) -> usize {
         match self {
             Self::Record(rev) => rev,
             Self::Deployment(rev) => 2 + rev,
             Self::Service => 4,
+            Self::Policy => 5,
+            Self::Set => 6,
+            Self::State => 7,
         }
     }
 }
@@ -31,6 +58,7 @@ impl Id {
 pub struct Spec {
     pub wanted: Rev,
     pub replicas: u8,
+    pub edge: bool,
 }
 
 /// A Deployment: what is asked of it, and what its status tells.
@@ -54,13 +82,21 @@ pub enum Moved {
 pub struct Service {
     pub leads: Rev,
     pub moved: Moved,
+    pub front: Front,
+    pub fronted: Moved,
 }
 
 impl Service {
     fn tick(&mut self) {
-        if self.moved == Moved::JustNow {
-            self.moved = Moved::LongAgo;
+        for moved in [&mut self.moved, &mut self.fronted] {
+            if *moved == Moved::JustNow {
+                *moved = Moved::LongAgo;
+            }
         }
+    }
+
+    fn is_fresh(self) -> bool {
+        [self.moved, self.fronted].contains(&Moved::JustNow)
     }
 }
 
@@ -70,6 +106,10 @@ pub struct Objects {
     pub records: [Option<u8>; 2],
     pub deployments: [Option<Deployment>; 2],
     pub service: Option<Service>,
+    pub policy: Option<bool>,
+    /// Whether its pod is ready, as far as its status tells.
+    pub set: Option<bool>,
+    pub state: Option<State>,
 }
 
 impl Objects {
@@ -78,6 +118,9 @@ impl Objects {
             Id::Record(rev) => self.records[rev].is_some(),
             Id::Deployment(rev) => self.deployments[rev].is_some(),
             Id::Service => self.service.is_some(),
+            Id::Policy => self.policy.is_some(),
+            Id::Set => self.set.is_some(),
+            Id::State => self.state.is_some(),
         }
     }
 
@@ -86,6 +129,9 @@ impl Objects {
             Id::Record(rev) => self.records[rev] = from.records[rev],
             Id::Deployment(rev) => self.deployments[rev] = from.deployments[rev],
             Id::Service => self.service = from.service,
+            Id::Policy => self.policy = from.policy,
+            Id::Set => self.set = from.set,
+            Id::State => self.state = from.state,
         }
     }
 
@@ -109,7 +155,7 @@ pub struct View {
     /// How many edits it has heard of.
     pub edits: usize,
     pub objects: Objects,
-    pub ages: [Age; 5],
+    pub ages: [Age; COUNT],
     pub pods: [bool; 2],
 }
 
@@ -125,6 +171,9 @@ pub enum Content {
     Record(u8),
     Replicas(u8),
     Service(Service),
+    Policy(bool),
+    Set,
+    State(u8, Rev),
     Nothing,
 }
 
@@ -183,6 +232,7 @@ pub struct World {
     /// What the Deployments' ReplicaSets are asked for.
     pub sets: [u8; 2],
     pub pods: [Pods; 2],
+    pub edge: Option<EdgePod>,
     pub view: View,
     /// What the next leader knows: nobody tells it what this one writes.
     pub standby: View,
@@ -210,12 +260,13 @@ pub enum Answer {
 
 impl World {
     pub fn new(mishaps: Mishaps) -> Self {
-        let view = View { edits: 0, objects: Objects::default(), ages: [Age::Newest; 5], pods: [false; 2] };
+        let view = View { edits: 0, objects: Objects::default(), ages: [Age::Newest; COUNT], pods: [false; 2] };
         Self {
             edits: 0,
             objects: Objects::default(),
             sets: [0; 2],
             pods: [Pods::default(); 2],
+            edge: None,
             view,
             standby: view,
             writes: Vec::new(),
@@ -229,7 +280,11 @@ impl World {
 
     /// Whether clients reach a pod that answers.
     pub fn serves(&self) -> bool {
-        self.objects.service.is_some_and(|service| self.pods[service.leads].live == Some(true))
+        let answers = |rev: Rev| self.pods[rev].live == Some(true);
+        self.objects.service.is_some_and(|service| match service.front {
+            Front::Engines => answers(service.leads) && self.objects.policy != Some(true),
+            Front::Edges => self.edge.and_then(|edge| edge.leads).is_some_and(answers),
+        })
     }
 
     /// Notes what clients get.
@@ -242,7 +297,7 @@ impl World {
     }
 
     /// The object has another resourceVersion now, or is gone: every copy and every fence is older by that.
-    fn outdate(&mut self, id: Id, age: Age) {
+    pub fn outdate(&mut self, id: Id, age: Age) {
         let grow = |old: Age| if old == Age::Gone { Age::Gone } else { age };
         for view in [&mut self.view, &mut self.standby].into_iter().filter(|view| view.objects.has(id)) {
             view.ages[id.place()] = grow(view.ages[id.place()]);
@@ -263,7 +318,7 @@ impl World {
 
     /// The next leader knows everything as it is.
     pub fn follow(&mut self) {
-        let ages = [Age::Newest; 5];
+        let ages = [Age::Newest; COUNT];
         self.standby = View { edits: self.edits, objects: self.objects, ages, pods: self.pods_seen() };
     }
 
@@ -282,8 +337,10 @@ impl World {
     pub fn delete(&mut self, id: Id) {
         self.objects.remove(id);
         self.outdate(id, Age::Gone);
-        if let Id::Deployment(rev) = id {
-            self.sets[rev] = 0;
+        match (id, &mut self.edge) {
+            (Id::Deployment(rev), _) => self.sets[rev] = 0,
+            (Id::State, Some(edge)) => edge.number = None,
+            _ => {}
         }
     }
 
@@ -327,7 +384,9 @@ impl World {
                 let stopped = fences == Fences::OnlyPods || (!asked && self.sets[1 - rev] == 0);
                 fences == Fences::Blind || (stopped && !self.pods[1 - rev].any())
             }
-            (Fence::NoPodsOutside(_), Id::Record(_) | Id::Service) => unreachable!("only Deployments start pods"),
+            (Fence::NoPodsOutside(_), Id::Record(_) | Id::Service | Id::Policy | Id::Set | Id::State) => {
+                unreachable!("only Deployments start pods")
+            }
         }
     }
 
@@ -341,6 +400,12 @@ impl World {
                 self.objects.deployments[rev] = Some(Deployment { replicas, observed, ..held });
             }
             (Id::Service, Content::Service(service)) => self.objects.service = Some(service),
+            (Id::Policy, Content::Policy(edge_only)) => self.objects.policy = Some(edge_only),
+            (Id::Set, Content::Set) => self.objects.set = self.objects.set.or(Some(false)),
+            (Id::State, Content::State(number, stable)) => {
+                let answer = self.objects.state.and_then(|held| held.answer);
+                self.objects.state = Some(State { number, stable, answer });
+            }
             _ => unreachable!("a plan writes {content:?} to {id:?}"),
         }
         if before != self.objects {
@@ -366,7 +431,7 @@ impl World {
         [self.objects.service, self.view.objects.service, self.standby.objects.service]
             .into_iter()
             .flatten()
-            .any(|service| service.moved == Moved::JustNow)
+            .any(Service::is_fresh)
     }
 
     /// The delay passes, for everybody.
