@@ -10,8 +10,6 @@ pub enum Kind {
     ServiceAccount,
     /// What the edge may ask the API server for.
     Role,
-    /// That it may.
-    RoleBinding,
     /// Traffic rules, before there is a pod that they apply to.
     NetworkPolicy,
     /// The engine's configuration, one per revision, immutable.
@@ -24,6 +22,8 @@ pub enum Kind {
     Deployment,
     /// What clients use.
     Service,
+    /// That the edge may.
+    RoleBinding,
     /// How many pods may be evicted at once.
     PodDisruptionBudget,
     /// Sets the fleet's replicas.
@@ -38,13 +38,13 @@ impl Kind {
         Self::ControllerRevision,
         Self::ServiceAccount,
         Self::Role,
-        Self::RoleBinding,
         Self::NetworkPolicy,
         Self::ConfigMap,
         Self::PersistentVolumeClaim,
         Self::StatefulSet,
         Self::Deployment,
         Self::Service,
+        Self::RoleBinding,
         Self::PodDisruptionBudget,
         Self::HorizontalPodAutoscaler,
         Self::EdgeState,

@@ -23,14 +23,14 @@ impl Stage {
     pub const fn of(kind: Kind) -> Self {
         match kind {
             Kind::ControllerRevision => Self::Record,
-            Kind::ServiceAccount
-            | Kind::Role
-            | Kind::RoleBinding
-            | Kind::NetworkPolicy
-            | Kind::ConfigMap
-            | Kind::PersistentVolumeClaim => Self::Ground,
+            Kind::ServiceAccount | Kind::Role | Kind::NetworkPolicy | Kind::ConfigMap | Kind::PersistentVolumeClaim => {
+                Self::Ground
+            }
             Kind::StatefulSet | Kind::Deployment => Self::Pods,
-            Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler => Self::Front,
+            // A Role is bound long after it was made: API servers refuse to bind one that they do not know yet.
+            Kind::Service | Kind::PodDisruptionBudget | Kind::HorizontalPodAutoscaler | Kind::RoleBinding => {
+                Self::Front
+            }
             Kind::EdgeState => Self::Edges,
         }
     }
