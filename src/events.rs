@@ -196,6 +196,18 @@ mod tests {
                 Some(("ClientsMoved", "clients move from corp-1 to corp-2")),
             ),
             (
+                "clients come to the edge",
+                Some(Transition::Fronted { by: Front::Edges }),
+                Some(&old),
+                Some(("EdgeServes", "clients reach the edge")),
+            ),
+            (
+                "clients leave the edge",
+                Some(Transition::Fronted { by: Front::Engines }),
+                Some(&old),
+                Some(("EdgeLeft", "clients reach the proxies themselves")),
+            ),
+            (
                 "old ones end",
                 Some(Transition::ScaledDown { revisions: vec!["corp-0".to_owned(), old.clone()] }),
                 Some(&new),
@@ -238,7 +250,13 @@ mod tests {
         let resizing = ("VolumeSized", "False", "Resizing");
         let stuck = ("VolumeSized", "False", "VolumeCannotGrow");
         let unlocked = ("LockReady", "False", "LockUnavailable");
+        let edge_starts = ("EdgeReady", "False", "Progressing");
+        let edge_serves = ("EdgeReady", "True", "Available");
+        let edge_lost = ("EdgeReady", "False", "EdgeUnavailable");
         let cases = [
+            (None, Some(edge_starts), None),
+            (Some(edge_starts), Some(edge_serves), Some(NORMAL)),
+            (Some(edge_serves), Some(edge_lost), Some(WARNING)),
             // What did not change is no news.
             (Some(ready), Some(ready), None),
             (Some(crash), Some(crash), None),

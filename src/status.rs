@@ -118,6 +118,9 @@ fn reconciling(report: &Report) -> Judgement {
         }
         (Verdict::Planned(_), None, RegionState::Progressing | RegionState::Unavailable) => without_a_pod(report),
         (Verdict::Planned(_), None, RegionState::Stopped) => (false, Reason::Stopped, "spec.replicas is 0"),
+        (Verdict::Planned(_), None, RegionState::Healthy) if edge_changes(report).is_some() => {
+            (true, Reason::Progressing, edge_changes(report).unwrap_or_default())
+        }
         (Verdict::Planned(_), None, RegionState::Healthy) => (false, Reason::Available, "nothing is under way"),
     };
     Judgement { type_: ConditionType::Reconciling, holds, reason, message: message.to_owned() }
@@ -133,6 +136,17 @@ fn without_a_pod(report: &Report) -> (bool, Reason, &'static str) {
         Some(trouble) => {
             (false, trouble.obstacle.reason, "nothing is under way: pods serve again once what they miss is back")
         }
+    }
+}
+
+/// What a fleet waits for whose clients do not reach yet what the spec says.
+fn edge_changes(report: &Report) -> Option<&'static str> {
+    let edge = report.edge.as_ref()?;
+    match (edge.wanted, edge.front) {
+        (true, Front::Engines) => Some("waiting for a pod of the edge to serve; clients reach the proxies meanwhile"),
+        (true, Front::Edges) => None,
+        (false, Front::Edges) => Some("waiting for proxies that can serve before clients leave the edge"),
+        (false, Front::Engines) => Some("clients have left the edge; it is kept for spec.rollout.scaleDownDelay"),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct EdgeStateView {
 pub struct EdgeSight {
     /// Its name.
     pub name: String,
+    /// Whether the spec asks for it.
+    pub wanted: bool,
     /// Pods that it shall have.
     pub replicas: i32,
     /// Pods that are ready.
@@ -126,6 +128,7 @@ impl<'a> Edge<'a> {
         let mut refusing = self.answers().filter_map(|(pod, report)| Some((pod, report?.trouble.as_ref()?)));
         Some(EdgeSight {
             name: self.name.edge(),
+            wanted: wanted.is_some(),
             replicas,
             ready: self.ready(),
             generation: self.answers().map(|(_, report)| report.map(|report| report.generation)).min().flatten(),

@@ -1,11 +1,10 @@
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     api::status::RegionState,
+    edge::adopt::{Adoption, Origin, adopt},
     observe::as_if_applied,
     plan::{
         DeploymentView, Observed, Plan, Transition, fixture,
@@ -35,19 +34,8 @@ impl Story {
             "metadata": { "name": "corp", "namespace": "build", "uid": UID },
             "spec": self.spec,
         });
-        Observed {
-            fleet: Arc::new(serde_json::from_value(fleet).unwrap()),
-            now: Timestamp::from_second(1_800_000_000 + self.second).unwrap(),
-            children: self.children.clone(),
-            pods: Vec::new(),
-            ca_bundle_found: None,
-            login_found: None,
-            nonce: "0a1b2c3d".to_owned(),
-            claims: Vec::new(),
-            obstacles: Vec::new(),
-            contract_slot: true,
-            settings: Arc::new(fixture::settings()),
-        }
+        let now = Timestamp::from_second(1_800_000_000 + self.second).unwrap();
+        Observed { now, children: self.children.clone(), ..fixture::observed(fleet) }
     }
 
     fn plan(&self) -> Plan {
@@ -243,11 +231,11 @@ fn an_edge_that_is_removed_ends_after_clients_have_left_it() {
         [
             named(Kind::EdgeState, "corp"),
             named(Kind::PodDisruptionBudget, "corp-edge"),
+            named(Kind::RoleBinding, "corp-edge"),
             named(Kind::Service, "corp-engine"),
             named(Kind::Service, "corp-edge"),
             named(Kind::StatefulSet, "corp-edge"),
             named(Kind::NetworkPolicy, "corp-edge"),
-            named(Kind::RoleBinding, "corp-edge"),
             named(Kind::Role, "corp-edge"),
             named(Kind::ServiceAccount, "corp-edge"),
         ]
@@ -292,12 +280,19 @@ fn the_same_settings_keep_their_number_and_other_ones_get_the_next() {
 
 #[test]
 fn an_edge_that_nobody_answers_for_is_told_and_nobody_goes_round_it() {
-    let mut story = grown(json!({ "replicas": 2 }));
+    let mut story = Story::new(spec(Some(json!({ "replicas": 2 })), "Info"));
+    story.rest();
     let told = |story: &Story| status(&story.observed().fleet, &story.plan().report, story.observed().now);
     let condition = |story: &Story, type_: &str| {
         let found = told(story).conditions.into_iter().find(|one| one.type_ == type_).unwrap();
         (found.status, found.reason, found.message)
     };
+    assert_eq!(condition(&story, "EdgeReady").1, "Progressing");
+    assert!(
+        condition(&story, "Ready").0 == "True" && condition(&story, "Reconciling").2.contains("the proxies meanwhile")
+    );
+    story = grown(json!({ "replicas": 2 }));
+    assert_eq!(condition(&story, "Reconciling").0, "False");
     let edge = told(&story).edge.unwrap();
     assert_eq!((edge.replicas, edge.ready_replicas, edge.generation), (2, 2, Some(1)));
     assert_eq!(told(&story).summary.unwrap(), "1/1 proxies v0.18.1, edge 2/2");
@@ -327,4 +322,21 @@ fn a_service_that_is_lost_comes_back_to_the_edge() {
     story.set().ready = 0;
     assert_eq!(story.selector()["goproxy.rs/revision"], stable, "where the edge cannot serve, the proxies do");
     assert!(!story.edge_only());
+}
+
+#[test]
+fn whatever_an_edge_is_told_it_can_do() {
+    let patterns = ["git.example.com/*", "*.internal.example.com", "a-b.c/D_e~*/x?", "?.example/-v.1", "host"];
+    for (least, most) in [("1s", "24h"), ("90s", "90s")] {
+        let mut spec = spec(Some(json!({ "cache": { "list": { "minTTL": least, "maxTTL": most } } })), "Info");
+        spec["engine"]["fetchTimeout"] = "1h".into();
+        spec["private"] = json!({ "modules": patterns });
+        let mut story = Story::new(spec);
+        story.rest();
+        let told = story.state().spec.clone();
+        let origin = Origin { uid: "e".to_owned(), generation: 1 };
+        let Adoption::Serve(held) = adopt("corp-edge-0", &told, &origin, None) else { panic!("{told:?}") };
+        assert_eq!((held.number, held.private.len(), held.fetch_timeout), (1, patterns.len(), Duration::from_hours(1)));
+        assert_eq!(held.weights.stable, story.served());
+    }
 }
