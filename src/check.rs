@@ -1,17 +1,20 @@
 //! `goproxy-operator check`: is this cluster ready for the operator? Asks and creates nothing. `helm test` runs it with
 //! the operator's own permissions.
 
-use std::{io::Write, process::ExitCode};
+use std::{fmt::Debug, io::Write, process::ExitCode};
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{ListParams, PostParams},
+    core::NamespaceResourceScope,
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     api::{
         GROUP,
+        edge_state::EdgeState,
         go_proxy::{GoProxy, GoProxySpec},
     },
     cache::Source,
@@ -41,7 +44,7 @@ pub struct Permission {
 pub async fn command(scope: &Scope, trial: &str, lease: &str) -> anyhow::Result<ExitCode> {
     let namespaces = scope.namespaces();
     let client = clients().await?.request;
-    let mut findings = vec![served(&client, trial).await];
+    let mut findings = vec![served::<GoProxy>(&client, trial).await, served::<EdgeState>(&client, trial).await];
     let scopes: Vec<Option<&str>> =
         if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(|name| Some(name.as_str())).collect() };
     for scope in scopes {
@@ -70,8 +73,11 @@ pub async fn command(scope: &Scope, trial: &str, lease: &str) -> anyhow::Result<
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn served(client: &Client, namespace: &str) -> Finding {
-    let api: Api<GoProxy> = Api::namespaced(client.clone(), namespace);
+async fn served<K>(client: &Client, namespace: &str) -> Finding
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let problem = match api.list(&ListParams::default().limit(1)).await {
         Ok(_) => None,
         Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -81,7 +87,7 @@ async fn served(client: &Client, namespace: &str) -> Finding {
         Err(kube::Error::Api(status)) if status.code == 403 => None,
         Err(error) => Some(describe(&error)),
     };
-    Finding { what: format!("goproxies.{GROUP} is served"), problem }
+    Finding { what: format!("{}.{GROUP} is served", K::plural(&())), problem }
 }
 
 async fn allowed(client: &Client, namespace: Option<&str>, permission: &Permission) -> Finding {

@@ -19,6 +19,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
+    api::GROUP,
     backoff::{Backoff, chance},
     controller::queue::Queue,
     health::Health,
@@ -231,13 +232,11 @@ fn trouble(source: Source, error: &watcher::Error) -> Option<String> {
     let status = status_of(error)?;
     match (status.code, source) {
         (403, _) => Some(status.message.clone()),
-        (404, Source::Fleets) => Some(
-            "the CustomResourceDefinition goproxies.goproxy.rs is not installed: apply the files under crds/"
-                .to_owned(),
-        ),
-        (404, Source::Children(_) | Source::Pods | Source::Secrets) => {
-            Some(format!("the API server does not serve {}", source.plural()))
-        }
+        (404, _) if source.resource().group == GROUP => Some(format!(
+            "the CustomResourceDefinition {}.{GROUP} is not installed: apply the files under crds/",
+            source.plural()
+        )),
+        (404, _) => Some(format!("the API server does not serve {}", source.plural())),
         _ => None,
     }
 }
@@ -280,6 +279,10 @@ mod tests {
         assert_eq!(trouble(Source::Pods, &refused(403, message)).as_deref(), Some(message));
         let missing = trouble(Source::Fleets, &refused(404, "404 page not found")).unwrap();
         assert!(missing.contains("goproxies.goproxy.rs is not installed"), "{missing}");
+        let missing =
+            trouble(Source::Children(crate::plan::object::Kind::EdgeState), &refused(404, "404 page not found"))
+                .unwrap();
+        assert!(missing.contains("edgestates.goproxy.rs is not installed"), "{missing}");
         assert_eq!(trouble(Source::Pods, &refused(500, "etcd leader changed")), None, "that passes by itself");
         assert_eq!(trouble(Source::Pods, &watcher::Error::NoResourceVersion), None);
     }

@@ -287,7 +287,7 @@ async fn delete_namespace(client: &Client, name: &str, progress: &Progress) -> R
     Ok(Some(annotations.get(REGISTRY).cloned().unwrap_or_default()))
 }
 
-/// Deletes the definition if the demo installed it and no fleet is left that would go with it.
+/// Deletes the definitions if the demo installed them and no fleet is left that would go with them.
 async fn remove_definition(client: &Client, progress: &Progress) -> Result<()> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let Some(crd) = crds.get_opt(CRD).await? else { return Ok(()) };
@@ -310,9 +310,13 @@ async fn remove_definition(client: &Client, progress: &Progress) -> Result<()> {
         ));
         return Ok(());
     }
-    let step = progress.step(format!("definition {CRD} removed"));
-    crds.delete(CRD, &DeleteParams::default()).await?;
-    step.done();
+    for name in goproxy_operator::api::crd::all().into_iter().filter_map(|crd| crd.metadata.name) {
+        if crds.get_opt(&name).await?.is_some_and(|crd| is_ours(&crd.metadata)) {
+            let step = progress.step(format!("definition {name} removed"));
+            crds.delete(&name, &DeleteParams::default()).await?;
+            step.done();
+        }
+    }
     Ok(())
 }
 

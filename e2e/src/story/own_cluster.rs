@@ -72,9 +72,7 @@ async fn refuses_a_cluster_in_use(stage: &Stage, target: &Target, registry: &str
     let error = refused.err().context("a second operator was installed on a cluster that had one")?.to_string();
     ensure!(error.contains(CRD) && error.contains("lab-b"), "the refusal does not say what is in the way: {error}");
     ensure!(everything(&stage.client).await? == before, "the refused installation changed something");
-    let crds: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
-    crds.delete(CRD, &DeleteParams::default()).await?;
-    Ok(())
+    operator::kubectl(&stage.cluster, &stage.repo, &["delete", "--filename", "crds"]).await.map(drop)
 }
 
 /// A registry without encryption, as a process of this machine; returns the address for images.
