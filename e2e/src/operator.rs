@@ -33,6 +33,8 @@ use crate::{
 pub const NAMESPACE: &str = "goproxy-system";
 /// Name of the Helm release, and so of its objects.
 pub const RELEASE: &str = "goproxy-operator";
+/// What edges are told to run where no container runs.
+const EDGE_IMAGE: &str = "lab.invalid/goproxy-edge:lab";
 
 /// Installs the operator from its chart, or upgrades it, and waits until it is ready.
 pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &Progress) -> Result<()> {
@@ -144,6 +146,7 @@ impl HostOperator {
             .args(["--engine-image-repository", engine_repository(&image::reference(Image::Athens))])
             .args(["--goproxy-image-repository", engine_repository(&image::reference(Image::Goproxy))])
             .args(["--redis-image", &image::reference(Image::Redis)])
+            .args(["--edge-image", EDGE_IMAGE])
             .args(arguments.iter().copied())
             .env("KUBECONFIG", kubeconfig.display().to_string());
         cluster.run(&process).await?;
@@ -272,8 +275,10 @@ pub async fn install_rights(cluster: &Cluster, repo: &Path, values: &[&str]) -> 
     }
     let crd: Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
         Api::all(client);
-    kube::runtime::wait::await_condition(crd, "goproxies.goproxy.rs", kube::runtime::conditions::is_crd_established())
-        .await?;
+    for name in ["goproxies.goproxy.rs", "edgestates.goproxy.rs"] {
+        let established = kube::runtime::conditions::is_crd_established();
+        kube::runtime::wait::await_condition(crd.clone(), name, established).await?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The stories that need a real API server and controllers, but no containers.
 
-use super::{Story, changes, convergence, corpus, faults, leadership, logs, rights, secrets, surface};
+use super::{Story, changes, convergence, corpus, edge, faults, leadership, logs, rights, secrets, surface};
 
 /// The one that needs [`Stage::drill`](super::Stage::drill).
 pub const WITH_DRILL: Story =
@@ -23,6 +23,7 @@ pub const ALL: &[Story] = &[
     },
     Story { name: "foreign objects are left alone", tell: convergence::foreign_objects_are_left_alone },
     Story { name: "clients move in one patch", tell: changes::clients_move_in_one_patch },
+    Story { name: "an edge comes, stays and goes", tell: edge::an_edge_comes_stays_and_goes },
     Story { name: "history is bounded", tell: changes::history_is_bounded },
     Story { name: "scale works", tell: changes::scale_works },
     Story { name: "a suspended fleet is left alone", tell: changes::a_suspended_fleet_is_left_alone },

@@ -20,11 +20,11 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Stage, Telling};
+use super::{Stage, Telling, edge};
 use crate::{audit::AuditLog, cluster::until};
 
 /// Kinds of child, with group and version, as a user of kubectl names them.
-pub const KINDS: [(&str, &str, &str); 10] = [
+pub const KINDS: [(&str, &str, &str); 13] = [
     ("apps", "v1", "ControllerRevision"),
     ("", "v1", "ServiceAccount"),
     ("networking.k8s.io", "v1", "NetworkPolicy"),
@@ -35,6 +35,9 @@ pub const KINDS: [(&str, &str, &str); 10] = [
     ("policy", "v1", "PodDisruptionBudget"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler"),
     ("apps", "v1", "StatefulSet"),
+    ("rbac.authorization.k8s.io", "v1", "Role"),
+    ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
+    ("goproxy.rs", "v1alpha1", "EdgeState"),
 ];
 
 const REPAIR: Duration = Duration::from_secs(20);
@@ -88,7 +91,15 @@ pub fn a_fleet_is_born(stage: &Stage) -> Telling<'_> {
         let expected: BTreeSet<_> = KINDS.iter().map(|kind| kind.2).collect();
         let missing: Vec<_> = expected.difference(&kinds).copied().collect();
         ensure!(
-            missing == ["HorizontalPodAutoscaler", "PersistentVolumeClaim", "StatefulSet"],
+            missing
+                == [
+                    "EdgeState",
+                    "HorizontalPodAutoscaler",
+                    "PersistentVolumeClaim",
+                    "Role",
+                    "RoleBinding",
+                    "StatefulSet",
+                ],
             "unexpected children: missing {missing:?}"
         );
         stage.abandon(namespace).await
@@ -100,6 +111,7 @@ fn with_nearly_everything() -> Value {
     json!({
         "storage": {"s3": {"bucket": "drift", "region": "eu-central-1", "credentialsSecretRef": {"name": "s3"}}},
         "lock": {"managedRedis": {}},
+        "edge": {},
         "autoscaling": {"maxReplicas": 2},
         "rollout": {"scaleDownDelay": "2s"},
     })
@@ -112,6 +124,7 @@ pub fn drift_is_repaired(stage: &Stage) -> Telling<'_> {
         stage.cluster.namespace(namespace).await?;
         stage.apply_fleet(namespace, "corp", with_nearly_everything()).await?;
         stage.apply_fleet(namespace, "disk", json!({"storage": {"disk": {"size": "1Gi"}}})).await?;
+        edge::an_edge_serves(stage, namespace, "corp").await?;
         stage.wait_settled(namespace, "corp").await?;
         let mut broken = BTreeSet::new();
         for kind in KINDS {
@@ -130,6 +143,7 @@ pub fn drift_is_repaired(stage: &Stage) -> Telling<'_> {
         broken.insert(claim.2);
         let all: BTreeSet<_> = KINDS.iter().map(|kind| kind.2).collect();
         ensure!(broken == all, "only these kinds were there to be broken: {broken:?}");
+        edge::an_edge_serves(stage, namespace, "corp").await?;
         stage.wait_settled(namespace, "corp").await?;
         stage.abandon(namespace).await
     })
@@ -214,7 +228,16 @@ pub fn nothing_is_written_at_rest(stage: &Stage) -> Telling<'_> {
         let namespace = "rest";
         stage.cluster.namespace(namespace).await?;
         for index in 0..10 {
-            stage.apply_fleet(namespace, &format!("corp-{index}"), in_memory()).await?;
+            let mut spec = in_memory();
+            if index % 2 == 0 {
+                // In words that the API server stores in others.
+                let resources = json!({ "limits": { "cpu": "1000m", "memory": "1.5Gi" } });
+                spec["edge"] = json!({ "resources": resources, "pod": { "tolerations": [{ "operator": "Exists" }] } });
+            }
+            stage.apply_fleet(namespace, &format!("corp-{index}"), spec).await?;
+        }
+        for index in (0..10).step_by(2) {
+            edge::an_edge_serves(stage, namespace, &format!("corp-{index}")).await?;
         }
         for index in 0..10 {
             stage.wait_settled(namespace, &format!("corp-{index}")).await?;

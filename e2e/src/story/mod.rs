@@ -20,6 +20,7 @@ pub mod control_plane;
 pub mod convergence;
 pub mod corpus;
 pub mod download;
+pub mod edge;
 pub mod engines;
 pub mod faults;
 pub mod lab;
