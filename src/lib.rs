@@ -28,7 +28,8 @@
 //! | [`import`] | somebody's Athens read, made a `GoProxy`, and what that lacks told | a cluster; a secret printed |
 //! | `leader` | the lease, decided by a pure function | trust in wall clocks |
 //!
-//! The rooms of [`edge`] are not lived in yet: no object of a fleet is made for them and no program runs them.
+//! No program lives in the rooms of [`edge`] yet. The objects of an edge are planned, and what its pods and the operator agree on is
+//! in [`plan::edge`].
 //!
 //! Start reading at [`plan::plan`]: one screen, from [`plan::Observed`] to [`plan::Plan`].
 //!
@@ -54,7 +55,8 @@
 //!    where two proxies would do damage, anti-affinity to the fleet's own pods keeps the replacement of a deleted pod
 //!    waiting until the old one has really ended.
 //! 5. **Clients move in one patch.** The Service's selector names the revision that serves, and its annotation says since
-//!    when. That is the only memory of a rollout, so a status wiped at any moment loses nothing.
+//!    when. That is the only memory of a rollout, so a status wiped at any moment loses nothing. Where the selector leads to an
+//!    edge, an annotation names the revision; clients come to an edge, and leave it, in a patch of its own ([`plan::front`]).
 //! 6. **What is not ours stays.** Objects are created by an apply that fails when the name exists; a foreign one is
 //!    reported as `NameTaken`. Pruning goes by owner uid and resourceVersion. Volumes are deleted with a fleet only when
 //!    the spec says so *and* an annotation confirms it; then the volume gets an owner reference and garbage collection
@@ -130,6 +132,15 @@
 //!   run of creating it says that it is gone, and the next plan names another one: Redis starts anew with it, and the proxies follow
 //!   as in any change of the lock, old ones first out. So no login is ever changed under those who use it. What is left of an old one is the
 //!   fleet's and goes with it. Redis itself is a StatefulSet, at most one pod, without the label by which proxies are known.
+//! * **An edge is no part of a revision.** Turning one on or off restarts no proxy, and the digest of a revision's inputs does not know
+//!   it. What its pods shall do is an `EdgeState` that is written last, after the Service which decides it; each pod answers there with
+//!   the number of the settings that it serves by. An old revision ends once every pod of the edge has answered for the next one: a pod
+//!   that is silent may still lead clients to it. The proxies let in nobody else once all have had time to come to the edge, and everybody
+//!   before clients leave it. An edge that fails is not gone round: with it would go whatever it guards.
+//! * **An edge's Role is made by the operator**, because it names the one object that the edge may read. So the operator may write Roles and
+//!   bind them, and holds the rights that it puts into them; API servers refuse it any that it does not hold.
+//! * **What an edge keeps lives as long as its pod**, on the node or on a volume. A volume that outlives the pod would be claimed by the
+//!   StatefulSet, where no size or class can ever change; and what is lost is fetched again from proxies that have it.
 //! * **Ready means that clients are served**, by the newest spec or by the last good one; `Reconciling` and `Stalled` say how
 //!   the newest one fares. A bad image under a running fleet is `Ready=True, Stalled=True`. A fleet that lost the storage it served from
 //!   is neither reconciling nor stalled: it serves again once that is back (`plan::unready`).

@@ -63,7 +63,7 @@ pub struct EdgeCache {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeCacheVolume {
-    /// StorageClass of the volumes. Default: the cluster's default class.
+    /// StorageClass of the volumes: it decides what they are made on, and how fast that is. Default: the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 253))]
     #[x_kube(validation = rule::OBJECT_NAME.rule())]
