@@ -199,14 +199,14 @@ pub struct Resources {
 /// Amounts of CPU and memory.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct ResourceAmounts {
-    /// Processor time: as a request it is set aside on the node, at its limit a proxy is slowed down. Unit: cores, as a Kubernetes
+    /// Processor time: as a request it is set aside on the node, at its limit a pod is slowed down. Unit: cores, as a Kubernetes
     /// quantity (250m is a quarter). Default: see the field above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quantity")]
     #[x_kube(validation = rule::CPU.rule())]
     pub cpu: Option<Quantity>,
 
-    /// Memory: as a request it is set aside on the node, beyond its limit a proxy is killed. Unit: bytes, as a Kubernetes quantity.
+    /// Memory: as a request it is set aside on the node, beyond its limit a pod is killed. Unit: bytes, as a Kubernetes quantity.
     /// Default: see the field above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quantity")]
