@@ -222,18 +222,21 @@ pub fn stable(fleet: &GoProxy) -> Result<String> {
     Ok(stable.context("no stable revision")?.name.clone())
 }
 
+/// One with an edge, in words that the API server stores in others.
+fn with_edge() -> Value {
+    let resources = json!({ "limits": { "cpu": "1000m", "memory": "1.5Gi" } });
+    let mut spec = in_memory();
+    spec["edge"] = json!({ "resources": resources, "pod": { "tolerations": [{ "operator": "Exists" }] } });
+    spec
+}
+
 /// At rest the operator writes nothing; neither does a restart, which still repairs what was edited meanwhile.
 pub fn nothing_is_written_at_rest(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let namespace = "rest";
         stage.cluster.namespace(namespace).await?;
         for index in 0..10 {
-            let mut spec = in_memory();
-            if index % 2 == 0 {
-                // In words that the API server stores in others.
-                let resources = json!({ "limits": { "cpu": "1000m", "memory": "1.5Gi" } });
-                spec["edge"] = json!({ "resources": resources, "pod": { "tolerations": [{ "operator": "Exists" }] } });
-            }
+            let spec = if index % 2 == 0 { with_edge() } else { in_memory() };
             stage.apply_fleet(namespace, &format!("corp-{index}"), spec).await?;
         }
         for index in (0..10).step_by(2) {
