@@ -46,7 +46,7 @@ fn write(recipe: &Recipe, keys: &[String], work: &Path, path: &Path) -> Result<S
     let mut layers = Vec::new();
     for (index, (layer, key)) in recipe.layers.iter().zip(keys).enumerate() {
         layers.push(match layer {
-            Layer::Debian(_) => cached_layer(layer, key, work)?,
+            Layer::Debian(..) => cached_layer(layer, key, work)?,
             Layer::Files(_) => source::tree(layer, work)?.write(&work.join(format!("{index}.tar")))?,
         });
     }
@@ -67,6 +67,31 @@ fn write(recipe: &Recipe, keys: &[String], work: &Path, path: &Path) -> Result<S
     fs::rename(&building, path).with_context(|| format!("publish {}", path.display()))?;
     let sizes: Vec<_> = layers.iter().map(|layer| tools::megabytes(layer.size)).collect();
     Ok(format!("{}, layers {}", tools::megabytes(size), sizes.join(" + ")))
+}
+
+/// A cached layer as files on this machine. Only what the layer's packages hold: nothing of it is run.
+pub(super) fn unpacked(layer: &Layer, progress: &Progress) -> Result<PathBuf> {
+    let key = source::fingerprint(layer)?;
+    let dir = tools::cache_dir().join("layers");
+    let root = dir.join(format!("{key}.root"));
+    if root.is_dir() {
+        return Ok(root);
+    }
+    let step = progress.step(format!("unpack layer {key}"));
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let work = tempfile::Builder::new().prefix("unpack").tempdir_in(&dir).context("create a directory")?;
+    let layer = cached_layer(layer, &key, work.path())?;
+    let building = work.path().join("root");
+    let file = fs::File::open(&layer.path).with_context(|| format!("open {}", layer.path.display()))?;
+    tar::Archive::new(file).unpack(&building).with_context(|| format!("unpack {}", layer.path.display()))?;
+    // Somebody else may have been faster, with the same files.
+    if let Err(error) = fs::rename(&building, &root)
+        && !root.is_dir()
+    {
+        return Err(error).with_context(|| format!("publish {}", root.display()));
+    }
+    step.done();
+    Ok(root)
 }
 
 /// A layer that is slow to make and shared between images.
@@ -99,6 +124,9 @@ fn config(config: &Config, layers: &[LayerFile]) -> Value {
     }
     if let Some(port) = config.port {
         container["ExposedPorts"] = json!({ (format!("{port}/tcp")): {} });
+    }
+    if !config.stop_signal.is_empty() {
+        container["StopSignal"] = json!(config.stop_signal);
     }
     let diff_ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", layer.sha256)).collect();
     json!({
@@ -133,6 +161,13 @@ mod tests {
         assert_eq!(container["User"], json!("1000:1000"));
         let paths: Vec<_> = Recipe::of(Image::Goproxy).files().map(|file| file.path).collect();
         assert!(paths.contains(&"usr/local/go/bin/go") && paths.contains(&"usr/local/bin/goproxy"), "{paths:?}");
+    }
+
+    #[test]
+    fn the_edge_ends_when_its_last_download_has() {
+        let config = config(&Recipe::of(Image::Edge).config, &[]);
+        assert_eq!(config["config"]["StopSignal"], json!("SIGQUIT"));
+        assert_eq!(config["config"]["User"], json!("65532:65532"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use tar::EntryType;
 
 use super::layer::{Content, Node, Tree};
-use super::recipe::{DEBIAN_SUITE, PRUNED};
+use super::recipe::{PRUNED, Suite};
 
 /// Package manager state: nothing is ever installed into these images.
 const STATE: &[&str] = &["dev", "etc/apt", "var/cache", "var/lib/apt", "var/lib/dpkg"];
@@ -19,7 +19,7 @@ const STATE: &[&str] = &["dev", "etc/apt", "var/cache", "var/lib/apt", "var/lib/
 const MERGED: &[&str] = &["bin", "lib", "lib64", "sbin"];
 
 /// The files of the packages and of all that they depend on, using `work` for what lies in between.
-pub(super) fn tree(packages: &[&str], work: &Path) -> Result<Tree> {
+pub(super) fn tree(suite: Suite, packages: &[&str], work: &Path) -> Result<Tree> {
     let tar = work.join("debian.tar");
     let options = work.join("apt.conf");
     fs::write(&options, machine_apt_options()?).with_context(|| format!("write {}", options.display()))?;
@@ -27,9 +27,9 @@ pub(super) fn tree(packages: &[&str], work: &Path) -> Result<Tree> {
         .args(["--variant=extract", "--format=tar"])
         .arg(format!("--aptopt={}", options.display()))
         .arg(format!("--include={}", packages.join(",")))
-        .arg(DEBIAN_SUITE)
+        .arg(suite.name())
         .arg(&tar)
-        .args(machine_sources())
+        .args(machine_sources(suite))
         .output()
         .context("run mmdebstrap (Debian package mmdebstrap)")?;
     if !output.status.success() {
@@ -42,9 +42,10 @@ pub(super) fn tree(packages: &[&str], work: &Path) -> Result<Tree> {
 }
 
 /// Where this machine gets its own packages, if it runs the same release: a mirror near it, or the only one it reaches.
-fn machine_sources() -> Vec<PathBuf> {
+fn machine_sources(suite: Suite) -> Vec<PathBuf> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    if !release.lines().any(|line| line.trim_end_matches('"').ends_with(&format!("VERSION_CODENAME={DEBIAN_SUITE}"))) {
+    let codename = format!("VERSION_CODENAME={}", suite.name());
+    if !release.lines().any(|line| line.trim_end_matches('"').ends_with(&codename)) {
         return Vec::new();
     }
     let files = ["/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources"].map(PathBuf::from);

@@ -6,16 +6,20 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::Image;
-use super::recipe::{DEBIAN_SUITE, File, Layer, PRUNED, Recipe, Source};
+use super::recipe::{File, Layer, PRUNED, Recipe, Source, Suite};
 use super::source::{OPERATOR_RUSTFLAGS, OPERATOR_TARGET};
 use crate::tools::Family;
 
 /// The images that people build, with the committed file of each, relative to the root of the tree.
-pub const COMMITTED: [(Image, &str); 3] = [
+pub const COMMITTED: [(Image, &str); 4] = [
     (Image::Operator, "Dockerfile"),
+    (Image::Edge, "e2e/image/edge.Dockerfile"),
     (Image::Athens, "e2e/image/athens.Dockerfile"),
     (Image::Goproxy, "e2e/image/goproxy.Dockerfile"),
 ];
+
+/// The Debian release that binaries are built on. They need none where they run.
+const BUILD_SUITE: &str = Suite::Bookworm.name();
 
 /// The Dockerfile of an image. It is built from the root of the tree.
 pub fn render(image: Image, path: &str) -> Result<String> {
@@ -31,7 +35,7 @@ pub fn render(image: Image, path: &str) -> Result<String> {
     stages(&recipe, &mut text)?;
     for layer in &recipe.layers {
         match layer {
-            Layer::Debian(packages) => debian(packages, &mut text),
+            Layer::Debian(suite, packages) => debian(*suite, packages, &mut text),
             Layer::Files(files) => {
                 if !text.contains("\nFROM scratch\n") && !text.contains("-slim\n") {
                     text.push_str("\nFROM scratch\n");
@@ -52,7 +56,7 @@ fn stages(recipe: &Recipe, text: &mut String) -> Result<()> {
         let rust = env!("CARGO_PKG_RUST_VERSION");
         write!(
             text,
-            "\nFROM rust:{rust}-{DEBIAN_SUITE} AS operator\nWORKDIR /src\nCOPY . .\n\
+            "\nFROM rust:{rust}-{BUILD_SUITE} AS operator\nWORKDIR /src\nCOPY . .\n\
              RUN RUSTFLAGS=\"{OPERATOR_RUSTFLAGS}\" cargo build --release --locked --package goproxy-operator \
              --bin goproxy-operator --target {OPERATOR_TARGET} \\\n    \
              && cp target/{OPERATOR_TARGET}/release/goproxy-operator /goproxy-operator\n"
@@ -73,7 +77,7 @@ fn tool_stage(family: Family, name: &str, text: &mut String) -> Result<()> {
     let (dir, module) = (family.dir(), family.module());
     write!(
         text,
-        "\nFROM golang:1.26-{DEBIAN_SUITE} AS {dir}\nWORKDIR /src\nENV CGO_ENABLED=0 GOFLAGS=-mod=readonly\n\
+        "\nFROM golang:1.26-{BUILD_SUITE} AS {dir}\nWORKDIR /src\nENV CGO_ENABLED=0 GOFLAGS=-mod=readonly\n\
          COPY e2e/tools/{dir}/go.mod e2e/tools/{dir}/go.sum ./\nRUN go mod download {module} \\\n    \
          && date=\"$(go list -m -f '{{{{.Time.Format \"2006-01-02T15:04:05Z07:00\"}}}}' {module})\" \\\n    \
          && go build -trimpath -ldflags \"{}\" -o /out/{name} {} \\\n    \
@@ -84,14 +88,15 @@ fn tool_stage(family: Family, name: &str, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-fn debian(packages: &[&str], text: &mut String) {
+fn debian(suite: Suite, packages: &[&str], text: &mut String) {
     let pruned: Vec<_> = PRUNED.iter().map(|path| format!("/{path}")).collect();
     let _ = write!(
         text,
-        "\nFROM debian:{DEBIAN_SUITE}-slim\n\
+        "\nFROM debian:{}-slim\n\
          RUN apt-get update \\\n    \
          && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends {} \\\n    \
          && rm -rf /var/lib/apt/lists/* \\\n        {}\n",
+        suite.name(),
         packages.join(" "),
         pruned.join(" \\\n        ")
     );
@@ -132,6 +137,9 @@ fn config(recipe: &Recipe, text: &mut String) -> Result<()> {
     }
     if let Some(port) = config.port {
         writeln!(text, "EXPOSE {port}")?;
+    }
+    if !config.stop_signal.is_empty() {
+        writeln!(text, "STOPSIGNAL {}", config.stop_signal)?;
     }
     writeln!(text, "WORKDIR {}", config.workdir)?;
     writeln!(text, "ENTRYPOINT {}", serde_json::to_string(config.entrypoint)?)?;

@@ -38,6 +38,8 @@ pub enum Image {
     Goproxy,
     /// The operator of this tree.
     Operator,
+    /// What stands between the clients and the proxies of a fleet.
+    Edge,
     /// The generated module origin, served on port 8080.
     Origin,
     /// The Redis that a fleet brings along.
@@ -46,7 +48,7 @@ pub enum Image {
 
 impl Image {
     /// Every image.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Pause,
         Self::Busybox,
         Self::CoreDns,
@@ -56,6 +58,7 @@ impl Image {
         Self::Athens0180,
         Self::Goproxy,
         Self::Operator,
+        Self::Edge,
         Self::Origin,
         Self::Redis,
     ];
@@ -71,9 +74,19 @@ pub fn archive(image: Image, progress: &Progress) -> Result<PathBuf> {
     archive::ensure(&Recipe::of(image), progress)
 }
 
+/// The Debian packages of the edge's image, unpacked on this machine. Made once, and again when the packages change.
+pub fn edge_root(progress: &Progress) -> Result<PathBuf> {
+    archive::unpacked(&Recipe::of(Image::Edge).layers[0], progress)
+}
+
 /// The operator's release binary: static, and the one that its image holds.
 pub fn operator_binary(progress: &Progress) -> Result<PathBuf> {
     source::operator_binary(progress)
+}
+
+/// A binary of this workspace, compiled as its tests are.
+pub fn debug_binary(package: &str, binary: &str) -> Result<PathBuf> {
+    source::debug_binary(package, binary)
 }
 
 /// A binary of this workspace, compiled as the operator in its image is.

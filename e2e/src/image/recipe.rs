@@ -16,7 +16,7 @@ pub(super) struct Recipe {
 /// One layer.
 pub(super) enum Layer {
     /// Debian packages with what they depend on.
-    Debian(&'static [&'static str]),
+    Debian(Suite, &'static [&'static str]),
     /// Files of our own.
     Files(Vec<File>),
 }
@@ -62,10 +62,28 @@ pub(super) struct Config {
     pub(super) user: &'static str,
     pub(super) workdir: &'static str,
     pub(super) port: Option<u16>,
+    /// What asks it to end; SIGTERM when empty.
+    pub(super) stop_signal: &'static str,
 }
 
-/// Debian release that the packages of images come from.
-pub(super) const DEBIAN_SUITE: &str = "bookworm";
+/// A Debian release that packages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suite {
+    /// What the lab's machine has, and what binaries are built on.
+    Bookworm,
+    /// Has an nginx that is maintained, and the Lua module for it.
+    Trixie,
+}
+
+impl Suite {
+    /// As mirrors name it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+}
 
 /// Left out of every Debian layer: a proxy that runs without a terminal reads no manual, and the git commands that
 /// Athens' go calls (fetch, ls-remote, cat-file, log) are compiled. Perl alone is a third of git's installed size.
@@ -101,6 +119,10 @@ const ENGINE_PACKAGES: &[&str] = &["ca-certificates", "dash", "git", "libc-bin",
 
 const REDIS_PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nredis:x:999:999:redis:/data:/usr/sbin/nologin\n";
 const REDIS_GROUP: &str = "root:x:0:\nredis:x:999:\n";
+
+/// What stands between clients and proxies, and the authorities that mirrors' certificates are checked with.
+pub(super) const EDGE_PACKAGES: &[&str] =
+    &["ca-certificates", "libnginx-mod-http-lua", "lua-resty-core", "lua-resty-lrucache", "nginx"];
 
 const OPERATOR_PASSWD: &str = "nonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n";
 const OPERATOR_GROUP: &str = "nonroot:x:65532:\n";
@@ -173,6 +195,7 @@ impl Recipe {
             Image::Athens0180 => athens(Family::Athens0180),
             Image::Goproxy => goproxy(),
             Image::Operator => operator(),
+            Image::Edge => edge(),
             Image::Origin => origin(),
             Image::Redis => redis(),
         }
@@ -187,7 +210,7 @@ impl Recipe {
     /// The files of all layers.
     pub(super) fn files(&self) -> impl Iterator<Item = &File> {
         self.layers.iter().flat_map(|layer| match layer {
-            Layer::Debian(_) => [].iter(),
+            Layer::Debian(..) => [].iter(),
             Layer::Files(files) => files.iter(),
         })
     }
@@ -217,7 +240,12 @@ fn busybox() -> Recipe {
     let links = BUSYBOX_LINKS.iter().map(|path| file(path, 0o777, Source::Symlink("busybox")));
     let config = Config { cmd: &["sh"], env: &[("PATH", PATH)], workdir: "/", ..Config::default() };
     let files = links.chain([tmp()]).collect();
-    Recipe { name: "busybox", tag: "1", layers: vec![Layer::Debian(&["busybox-static"]), Layer::Files(files)], config }
+    Recipe {
+        name: "busybox",
+        tag: "1",
+        layers: vec![Layer::Debian(Suite::Bookworm, &["busybox-static"]), Layer::Files(files)],
+        config,
+    }
 }
 
 fn operator() -> Recipe {
@@ -228,6 +256,31 @@ fn operator() -> Recipe {
     ];
     let config = Config { entrypoint: &["/goproxy-operator"], user: "65532:65532", workdir: "/", ..Config::default() };
     Recipe { name: "goproxy-operator", tag: env!("CARGO_PKG_VERSION"), layers: vec![Layer::Files(files)], config }
+}
+
+/// nginx with its Lua module, as Debian has them, and the agent. The agent brings the scripts and writes the configuration, so that
+/// those are always of one release. Nothing in it is an entry point: each of the pod's two containers names its program.
+fn edge() -> Recipe {
+    let own = |path| File { path, mode: 0o755, owner: 65532, source: Source::Directory };
+    let files = vec![
+        file("usr/local/bin/goproxy-operator", 0o755, Source::Operator),
+        file("etc/passwd", 0o644, Source::Text(OPERATOR_PASSWD.to_owned())),
+        file("etc/group", 0o644, Source::Text(OPERATOR_GROUP.to_owned())),
+        own("run/edge"),
+        own("var/cache/edge"),
+        tmp(),
+    ];
+    let config = Config {
+        env: &[("PATH", PATH)],
+        user: "65532:65532",
+        workdir: "/run/edge",
+        port: Some(8080),
+        // nginx then ends when its last download has. The agent takes it for what it is: a signal that ends a process.
+        stop_signal: "SIGQUIT",
+        ..Config::default()
+    };
+    let layers = vec![Layer::Debian(Suite::Trixie, EDGE_PACKAGES), Layer::Files(files)];
+    Recipe { name: "goproxy-edge", tag: env!("CARGO_PKG_VERSION"), layers, config }
 }
 
 /// Keeps the contract of the official image. That one names no user, and neither does this one, so that a pod which
@@ -248,8 +301,10 @@ fn athens(family: Family) -> Recipe {
         user: "",
         workdir: "/",
         port: Some(3000),
+        ..Config::default()
     };
-    let layers = vec![Layer::Debian(ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
+    let layers =
+        vec![Layer::Debian(Suite::Bookworm, ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
     Recipe { name: "athens", tag: family.version(), layers, config }
 }
 
@@ -280,8 +335,10 @@ fn goproxy() -> Recipe {
         user: "1000:1000",
         workdir: "/home/goproxy",
         port: Some(8080),
+        ..Config::default()
     };
-    let layers = vec![Layer::Debian(ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
+    let layers =
+        vec![Layer::Debian(Suite::Bookworm, ENGINE_PACKAGES), Layer::Files(toolchain(family)), Layer::Files(files)];
     // As its makers tag it.
     Recipe { name: "goproxy", tag: family.version().trim_start_matches('v'), layers, config }
 }
@@ -302,7 +359,12 @@ fn redis() -> Recipe {
         port: Some(6379),
         ..Config::default()
     };
-    Recipe { name: "redis", tag: "7", layers: vec![Layer::Debian(&["redis-server"]), Layer::Files(files)], config }
+    Recipe {
+        name: "redis",
+        tag: "7",
+        layers: vec![Layer::Debian(Suite::Bookworm, &["redis-server"]), Layer::Files(files)],
+        config,
+    }
 }
 
 fn origin() -> Recipe {
@@ -320,6 +382,12 @@ fn origin() -> Recipe {
         user: "65532:65532",
         workdir: "/",
         port: Some(8080),
+        ..Config::default()
     };
-    Recipe { name: "origin", tag: "1", layers: vec![Layer::Debian(&["nginx"]), Layer::Files(files)], config }
+    Recipe {
+        name: "origin",
+        tag: "1",
+        layers: vec![Layer::Debian(Suite::Bookworm, &["nginx"]), Layer::Files(files)],
+        config,
+    }
 }
