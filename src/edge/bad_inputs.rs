@@ -109,8 +109,9 @@ const ADDRESSES: [Row; 6] = [
     ("a PROXY preamble where nobody sends one", || {
         let text = example();
         let ports: Vec<_> = text.lines().filter(|line| line.contains("proxy_protocol")).collect();
+        let own = ["listen 18081 proxy_protocol", "listen \"[::]:18081\" proxy_protocol"];
         // On its own port, in the server and in the one for strangers, and nowhere else.
-        ports.iter().all(|line| line.trim_start().starts_with("listen 18081 proxy_protocol")) && ports.len() == 2
+        ports.iter().all(|line| own.iter().any(|own| line.trim_start().starts_with(own))) && ports.len() == 4
     }),
     ("networks with bits behind the prefix, in disguise or in octal", || {
         ["10.0.0.1/8", "::ffff:10.0.0.0/104", "010.0.0.0/8", "10.0.0.0/33", "0x0a000000"]

@@ -34,11 +34,19 @@ pub(super) fn servers(structure: &Structure) -> Vec<Directive> {
 fn listen(structure: &Structure, last: &[&'static str]) -> Vec<Directive> {
     let ports = structure.ports;
     let all = [(Some(ports.http), None), (ports.https, Some("ssl")), (ports.proxy_protocol, Some("proxy_protocol"))];
-    let line = |(port, word): (Option<u16>, Option<&'static str>)| {
-        let words = word.into_iter().chain(last.iter().copied()).map(Argument::Word);
-        Some(Directive::line("listen", [Argument::Number(port?.into())].into_iter().chain(words)))
+    let lines = |(port, word): (Option<u16>, Option<&'static str>)| {
+        let words: Vec<_> = word.into_iter().chain(last.iter().copied()).map(Argument::Word).collect();
+        listen_on(structure, port, &words)
     };
-    all.into_iter().filter_map(line).collect()
+    all.into_iter().flat_map(lines).collect()
+}
+
+/// A port on the addresses that the machine has, if it is used at all.
+pub(super) fn listen_on(structure: &Structure, port: Option<u16>, words: &[Argument]) -> Vec<Directive> {
+    let Some(port) = port.map(|port| Argument::Number(port.into())) else { return Vec::new() };
+    let ipv6 = structure.ipv6.then(|| Argument::set("[::]:", port.clone()));
+    let line = |address| Directive::line("listen", [address].into_iter().chain(words.iter().cloned()));
+    [Some(port), ipv6].into_iter().flatten().map(line).collect()
 }
 
 /// The script chooses the certificate; nginx does not start without one to stand in.
@@ -64,7 +72,7 @@ fn front(structure: &Structure) -> Vec<Directive> {
         server.push(Directive::line("server_name", structure.hostnames.iter().map(super::HostName::argument)));
     }
     server.extend(variables());
-    server.push(Directive::words("access_log", &["run/access.log", "edge", "buffer=128k", "flush=1s"]));
+    server.push(Directive::words("access_log", &["log/access.log", "edge", "buffer=128k", "flush=1s"]));
     // What nginx itself refuses is told in the same words whatever it was.
     server.push(Directive::words("absolute_redirect", &["off"]));
     server.push(Directive::block("location", &["~", SMALL], immutable(structure, "small")));
@@ -96,7 +104,6 @@ fn strangers(structure: &Structure) -> Vec<Directive> {
 fn variables() -> Vec<Directive> {
     [
         ["$edge_path", ""],
-        ["$edge_class", ""],
         ["$edge_revision", ""],
         ["$edge_decision", ""],
         ["$edge_identity", ""],
@@ -210,10 +217,13 @@ fn mutable_passed(structure: &Structure) -> Vec<Directive> {
 /// The unfiltered copy of what changes. It stays for as long as there is room: when it is old is the agent's decision, and an old copy is
 /// what is left when every origin is away.
 fn copy(structure: &Structure) -> Directive {
-    let mut location = vec![Directive::words("set", &["$edge_path", "$uri"])];
+    let mut location = [["$edge_path", "$uri"], ["$edge_revision", ""], ["$edge_fallback", ""]]
+        .iter()
+        .map(|pair| Directive::words("set", pair))
+        .collect::<Vec<_>>();
     location.extend(to_engine(structure));
     location.extend(kept());
     location.push(Directive::words("proxy_cache_bypass", &["$http_x_edge_refresh"]));
-    let listen = Directive::words("listen", &["unix:run/copy.sock"]);
+    let listen = Directive::words("listen", &["unix:copy.sock"]);
     Directive::block("server", &[], vec![listen, Directive::block("location", &["/"], location)])
 }

@@ -1,7 +1,7 @@
 //! The listener through which engines reach origins.
 
 use super::{
-    front::IGNORED,
+    front::{IGNORED, listen_on},
     structure::{Structure, waiting},
     tree::{Argument, Directive},
 };
@@ -29,15 +29,12 @@ pub(super) fn server(structure: &Structure) -> Directive {
         Directive::words("proxy_next_upstream", &["off"]),
         Directive::words("log_by_lua_file", &["lua/outcome.lua"]),
     ];
-    Directive::block(
-        "server",
-        &[],
-        vec![
-            Directive::line("listen", [Argument::Number(structure.ports.origin.into())]),
-            Directive::words("set", &["$edge_mirror_scheme", "https"]),
-            Directive::words("set", &["$edge_mirror_host", ""]),
-            Directive::words("set", &["$edge_mirror_path", ""]),
-            Directive::block("location", &["/"], location),
-        ],
-    )
+    let mut server = listen_on(structure, structure.ports.origin, &[]);
+    server.extend([
+        Directive::words("set", &["$edge_mirror_scheme", "https"]),
+        Directive::words("set", &["$edge_mirror_host", ""]),
+        Directive::words("set", &["$edge_mirror_path", ""]),
+        Directive::block("location", &["/"], location),
+    ]);
+    Directive::block("server", &[], server)
 }

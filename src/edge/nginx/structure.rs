@@ -1,6 +1,6 @@
 //! What an edge's nginx is made of: what only a reload can change.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     front, origin,
@@ -11,10 +11,12 @@ use super::{
 /// What of an edge's settings is in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Structure {
-    /// Names the front listener answers to; any name where there is none.
-    pub hostnames: Vec<HostName>,
+    /// Names the front listener answers to, each once; any name where there is none.
+    pub hostnames: BTreeSet<HostName>,
     /// Where it listens.
     pub ports: Ports,
+    /// Whether it listens on addresses of IPv6 too: on a machine that has none, nginx would not start.
+    pub ipv6: bool,
     /// What is kept on disk.
     pub cache: Cache,
     /// The longest fetch of the engine. Nothing waits less for one, and nothing much longer.
@@ -34,7 +36,7 @@ pub struct Ports {
     /// on a shared one is a forged address.
     pub proxy_protocol: Option<u16>,
     /// The engines' way to the origins.
-    pub origin: u16,
+    pub origin: Option<u16>,
 }
 
 /// What is kept on disk.
@@ -85,7 +87,7 @@ pub(super) fn tree(structure: &Structure) -> Vec<Directive> {
         Directive::words("load_module", &["modules/ndk_http_module.so"]),
         Directive::words("load_module", &["modules/ngx_http_lua_module.so"]),
         Directive::line("worker_processes", [Argument::Number(structure.workers)]),
-        Directive::words("pid", &["run/nginx.pid"]),
+        Directive::words("pid", &["nginx.pid"]),
         Directive::words("error_log", &["stderr", "warn"]),
         // Each open file takes one beside its connection.
         Directive::words("worker_rlimit_nofile", &["16384"]),
@@ -97,9 +99,9 @@ pub(super) fn tree(structure: &Structure) -> Vec<Directive> {
     http.extend(shared_memory());
     http.extend(cache(structure));
     http.push(log());
-    http.extend(upstreams());
+    http.extend(upstreams(structure));
     http.extend(front::servers(structure));
-    http.push(origin::server(structure));
+    http.extend(structure.ports.origin.map(|_| origin::server(structure)));
     http.push(control());
     tree.push(Directive::block("http", &[], http));
     tree
@@ -110,7 +112,11 @@ fn base() -> Vec<Directive> {
     vec![
         Directive::words("default_type", &["application/octet-stream"]),
         Directive::words("server_tokens", &["off"]),
+        // What nginx refuses before it looks for a server has none of the variables that are set there.
+        Directive::words("uninitialized_variable_warn", &["off"]),
         Directive::words("access_log", &["off"]),
+        // A host name may have 253 letters; by default nginx begins with none that has more than half of its line of cache.
+        Directive::words("server_names_hash_bucket_size", &["512"]),
         // A request of a module proxy has no body.
         Directive::words("client_max_body_size", &["1k"]),
         Directive::words("client_header_timeout", &["10s"]),
@@ -129,11 +135,11 @@ fn base() -> Vec<Directive> {
         Directive::words("open_file_cache", &["max=4096", "inactive=60s"]),
         Directive::words("open_file_cache_valid", &["30s"]),
         Directive::words("open_file_cache_errors", &["off"]),
-        Directive::words("client_body_temp_path", &["run/body"]),
-        Directive::words("proxy_temp_path", &["run/proxy"]),
-        Directive::words("fastcgi_temp_path", &["run/fastcgi"]),
-        Directive::words("uwsgi_temp_path", &["run/uwsgi"]),
-        Directive::words("scgi_temp_path", &["run/scgi"]),
+        Directive::words("client_body_temp_path", &["temp/body"]),
+        Directive::words("proxy_temp_path", &["temp/proxy"]),
+        Directive::words("fastcgi_temp_path", &["temp/fastcgi"]),
+        Directive::words("uwsgi_temp_path", &["temp/uwsgi"]),
+        Directive::words("scgi_temp_path", &["temp/scgi"]),
     ]
 }
 
@@ -141,8 +147,9 @@ fn base() -> Vec<Directive> {
 fn shared_memory() -> Vec<Directive> {
     vec![
         Directive::words("lua_shared_dict", &["state", "16m"]),
-        Directive::words("lua_shared_dict", &["counters", "8m"]),
         Directive::words("lua_package_path", &["lua/?.lua;;"]),
+        // An agent that is away is told by the answers, not by a line for each request.
+        Directive::words("lua_socket_log_errors", &["off"]),
         Directive::words("init_worker_by_lua_file", &["lua/worker.lua"]),
     ]
 }
@@ -188,14 +195,14 @@ fn log() -> Directive {
             concat!(
                 r#"{"time":"$msec","status":$status,"bytes":$body_bytes_sent,"seconds":$request_time,"#,
                 r#""upstreamSeconds":"$upstream_response_time","upstreamStatus":"$upstream_status","#,
-                r#""cache":"$upstream_cache_status","class":"$edge_class","revision":"$edge_revision","#,
+                r#""cache":"$sent_http_x_cache_status","revision":"$edge_revision","#,
                 r#""path":"$edge_path","decision":"$edge_decision","identity":"$edge_identity","address":"$edge_address"}"#
             ),
         ],
     )
 }
 
-fn upstreams() -> Vec<Directive> {
+fn upstreams(structure: &Structure) -> Vec<Directive> {
     let balanced = |name: &'static str, script: &'static str| {
         let inner = vec![
             // nginx wants one server to be named, and asks the script instead.
@@ -207,15 +214,15 @@ fn upstreams() -> Vec<Directive> {
         Directive::block("upstream", &[name], inner)
     };
     let agent = vec![
-        Directive::words("server", &["unix:run/agent.sock"]),
+        Directive::words("server", &["unix:agent.sock"]),
         Directive::words("keepalive", &["64"]),
         Directive::words("keepalive_requests", &["100000"]),
     ];
-    vec![
-        balanced("engine", "lua/engine.lua"),
-        balanced("mirror", "lua/mirror.lua"),
-        Directive::block("upstream", &["agent"], agent),
-    ]
+    let mut upstreams = vec![balanced("engine", "lua/engine.lua"), Directive::block("upstream", &["agent"], agent)];
+    if structure.ports.origin.is_some() {
+        upstreams.push(balanced("mirror", "lua/mirror.lua"));
+    }
+    upstreams
 }
 
 /// Where the agent pushes and reads, on a socket that only the pod can reach.
@@ -229,12 +236,12 @@ fn control() -> Directive {
         "server",
         &[],
         vec![
-            Directive::words("listen", &["unix:run/control.sock"]),
+            Directive::words("listen", &["unix:control.sock"]),
             Directive::block("location", &["=", "/push"], push),
             Directive::block(
                 "location",
-                &["=", "/counters"],
-                vec![Directive::words("content_by_lua_file", &["lua/counters.lua"])],
+                &["=", "/held"],
+                vec![Directive::words("content_by_lua_file", &["lua/held.lua"])],
             ),
             Directive::block("location", &["/"], vec![Directive::words("return", &["404"])]),
         ],

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use proptest::prelude::*;
 
@@ -6,8 +6,9 @@ use super::{tree::render, *};
 
 fn structure() -> Structure {
     Structure {
-        hostnames: vec![HostName::parse("goproxy.corp.example").unwrap(), HostName::parse("mods").unwrap()],
-        ports: Ports { http: 18080, https: Some(18443), proxy_protocol: Some(18081), origin: 18082 },
+        hostnames: [HostName::parse("goproxy.corp.example").unwrap(), HostName::parse("mods").unwrap()].into(),
+        ports: Ports { http: 18080, https: Some(18443), proxy_protocol: Some(18081), origin: Some(18082) },
+        ipv6: true,
         cache: Cache { size: 50 << 30, keys: 64 << 20 },
         fetch_timeout: Duration::from_secs(600),
         workers: 2,
@@ -121,10 +122,10 @@ fn the_file_of_an_edge() {
 
 #[test]
 fn a_fleet_without_names_or_tls_has_one_front_for_all() {
-    let ports = Ports { https: None, proxy_protocol: None, ..structure().ports };
-    let text = file(&Structure { hostnames: Vec::new(), ports, ..structure() });
+    let ports = Ports { https: None, proxy_protocol: None, origin: None, ..structure().ports };
+    let text = file(&Structure { hostnames: BTreeSet::new(), ports, ipv6: false, ..structure() });
     assert!(text.contains("server_name _;"));
-    for word in ["ssl_certificate", "proxy_protocol", "default_server", "421"] {
+    for word in ["ssl_certificate", "proxy_protocol", "default_server", "421", "mirror", "[::]"] {
         assert!(!text.contains(word), "{word}");
     }
 }
