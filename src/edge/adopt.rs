@@ -19,6 +19,7 @@ use crate::{
         PROTOCOL_OLDEST, RoleSettings, WeightSettings,
     },
     gomod::ModulePattern,
+    plan::object::short_hash,
 };
 
 /// Settings that were read and hold.
@@ -26,6 +27,8 @@ use crate::{
 pub struct Held {
     /// Their number.
     pub number: u64,
+    /// Differs wherever the settings do, in another object of the same name too.
+    pub mark: String,
     /// Which revision answers.
     pub weights: Weights,
     /// Private modules.
@@ -150,6 +153,7 @@ fn check(number: u64, settings: &EdgeSettings) -> Result<Held, Doubt> {
     }
     Ok(Held {
         number,
+        mark: mark(number, settings),
         weights: check_weights(weights)?,
         private: patterns("privateModules", private_modules)?,
         addresses: AddressRules {
@@ -164,6 +168,10 @@ fn check(number: u64, settings: &EdgeSettings) -> Result<Held, Doubt> {
         lists: check_lists(lists)?,
         fetch_timeout: whole("fetchSeconds", *fetch_seconds)?,
     })
+}
+
+fn mark(number: u64, settings: &EdgeSettings) -> String {
+    short_hash(&serde_json::to_string(&(number, settings)).expect("numbers, texts and lists are JSON"), 32)
 }
 
 fn whole(field: &str, seconds: u32) -> Result<Duration, Doubt> {
