@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     controller::run::Options,
+    edge::agent,
     import::Import,
     leader::{Candidate, decide::Timing},
     plan::validate::Settings,
@@ -41,6 +42,8 @@ pub enum Command {
         #[command(flatten)]
         installation: Installation,
     },
+    /// Run the agent beside the nginx of an edge until it is told to stop.
+    Edge(Box<Edge>),
     /// Print a GoProxy for an Athens that somebody runs by hand, from its environment, its configuration file or the values of the
     /// public chart, and tell what the GoProxy does not have and why. Values of secrets are never printed.
     Import(Box<Import>),
@@ -56,6 +59,56 @@ pub enum Command {
         #[arg(long, value_name = "NAMESPACE", env = "GOPROXY_OPERATOR_LEADER_ELECT_NAMESPACE")]
         leader_elect_namespace: Option<String>,
     },
+}
+
+/// Flags of `edge`.
+#[derive(Args, Debug)]
+pub struct Edge {
+    /// Name of the fleet.
+    #[arg(long, value_name = "NAME", env = "GOPROXY_EDGE_FLEET")]
+    fleet: String,
+    /// Namespace of the fleet. Default: the pod's own.
+    #[arg(long, value_name = "NAMESPACE", env = "GOPROXY_EDGE_NAMESPACE")]
+    namespace: Option<String>,
+    /// Name of this edge's pod.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pod_name: String,
+    /// File to read the state and the endpoints from, as JSON, instead of a cluster.
+    #[arg(long, value_name = "FILE", env = "GOPROXY_EDGE_STATE")]
+    state: Option<PathBuf>,
+    /// Where sockets, nginx's file and what was told last are: what nginx is started with as its prefix and its working directory.
+    #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_DIRECTORY", default_value = "/run/edge")]
+    directory: PathBuf,
+    /// Where nginx keeps files of modules.
+    #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_CACHE", default_value = "/var/cache/edge")]
+    cache: PathBuf,
+    /// How much of them nginx keeps, in bytes. What was not asked for longest goes first.
+    #[arg(long, value_name = "BYTES", env = "GOPROXY_EDGE_CACHE_BYTES", default_value = "1073741824",
+          value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    cache_bytes: u64,
+    /// Processes of nginx that serve.
+    #[arg(long, value_name = "NUMBER", env = "GOPROXY_EDGE_WORKERS", default_value = "2",
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+    /// nginx itself, which tests its file and is told to read it again.
+    #[arg(long, value_name = "FILE", env = "GOPROXY_EDGE_NGINX", default_value = "/usr/sbin/nginx")]
+    nginx: PathBuf,
+    /// Where nginx's modules are.
+    #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_MODULES", default_value = "/usr/lib/nginx/modules")]
+    modules: PathBuf,
+    /// Port of clients.
+    #[arg(long, value_name = "PORT", env = "GOPROXY_EDGE_PORT", default_value = "8080",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Address of the pages /livez, /startz, /readyz and /metrics. Default: port 8082 of every address.
+    #[arg(long, value_name = "ADDRESS", env = "GOPROXY_EDGE_METRICS_ADDRESS")]
+    metrics_address: Option<SocketAddr>,
+    /// How log lines look.
+    #[arg(long, value_enum, env = "GOPROXY_EDGE_LOG_FORMAT", default_value = "json")]
+    pub log_format: LogFormat,
+    /// How much is logged.
+    #[arg(long, value_enum, env = "GOPROXY_EDGE_LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
 }
 
 /// Which namespaces.
@@ -169,6 +222,26 @@ impl From<Installation> for Settings {
         let Installation { engine_image_repository, goproxy_image_repository, redis_image, edge_image, cluster_domain } =
             given;
         Self { engine_image_repository, goproxy_image_repository, redis_image, edge_image, cluster_domain }
+    }
+}
+
+impl Edge {
+    /// The flags as the agent uses them.
+    pub fn options(self) -> agent::Options {
+        agent::Options {
+            fleet: self.fleet,
+            namespace: self.namespace.unwrap_or_else(own_namespace),
+            pod: self.pod_name,
+            state: self.state,
+            directory: self.directory,
+            cache: self.cache,
+            cache_bytes: self.cache_bytes,
+            workers: self.workers,
+            nginx: self.nginx,
+            modules: self.modules,
+            port: self.port,
+            pages: self.metrics_address,
+        }
     }
 }
 

@@ -21,15 +21,17 @@
 //! | [`plan::object`] | one builder per kind; the only place that formats names | failing |
 //! | [`engine`] | all that is peculiar to one engine or one release of it | knowledge of Kubernetes objects beyond a pod |
 //! | [`gomod`] | what Go says about module paths, versions and patterns | an opinion of ours about them |
-//! | [`edge`] | what an edge decides about a request: path, address, token, role, revision, mirror | a socket, a file, a clock |
+//! | [`edge`] | what an edge decides about a request: path, address, token, role, revision, mirror | a socket, a file, a clock, but in its last room |
+//! | [`edge::agent`] | what runs beside nginx: it watches, asks the rooms around it, pushes and tells | decisions |
 //! | `cache`, `observe` | watches, the little that is kept of each child | decisions |
 //! | `apply` | server-side apply, in order; fences; pruning | choices |
 //! | [`status`] | the report in words; conditions | facts that cannot be derived again |
 //! | [`import`] | somebody's Athens read, made a `GoProxy`, and what that lacks told | a cluster; a secret printed |
 //! | `leader` | the lease, decided by a pure function | trust in wall clocks |
 //!
-//! No program lives in the rooms of [`edge`] yet. The objects of an edge are planned, and what its pods and the operator agree on is
-//! in [`plan::edge`].
+//! An edge's pod is nginx and the agent ([`edge::agent`]). What changes while clients are served is pushed into nginx's memory; the script
+//! there looks decisions up and asks the agent for others, each of which is one call of [`edge::decide::decide`]. What pods and the operator
+//! agree on is in [`plan::edge`]. Mirrors, limits and keys of tokens are rooms without anybody in them yet.
 //!
 //! Start reading at [`plan::plan`]: one screen, from [`plan::Observed`] to [`plan::Plan`].
 //!

@@ -7,7 +7,9 @@ use clap::Parser;
 use goproxy_operator::{
     check,
     cli::{Cli, Command},
-    controller, crds, import, render, telemetry,
+    controller, crds,
+    edge::agent,
+    import, render, telemetry,
 };
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -19,6 +21,12 @@ fn main() -> anyhow::Result<ExitCode> {
             telemetry::init(run.log_format, run.log_level);
             let ended = runtime()?.block_on(controller::run::run(run.options()));
             let failed = ended.inspect_err(|error| tracing::error!(%error, "stopped")).is_err();
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        Command::Edge(edge) => {
+            telemetry::init(edge.log_format, edge.log_level);
+            let ended = runtime()?.block_on(agent::run(edge.options()));
+            let failed = ended.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "stopped")).is_err();
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         Command::Crd { output } => crds::print(output.as_deref()).map(|()| ExitCode::SUCCESS),

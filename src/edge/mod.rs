@@ -1,6 +1,6 @@
 //! The edge: what stands between clients and the proxies of a fleet. nginx carries the bytes; this is what decides.
 //!
-//! So far the rooms without IO: each is a function of what it is given, time included, so that the agent, a preview and a test
+//! All rooms but `agent` are without IO: each is a function of what it is given, time included, so that the agent, a preview and a test
 //! decide alike.
 //!
 //! | Room | What is decided there |
@@ -16,10 +16,12 @@
 //! | [`peers`] | which pods answer for which revision |
 //! | [`decide`] | all of that together, for one request |
 //! | [`wire`] | nothing: how the script in nginx and the agent speak |
+//! | [`agent`] | nothing: it watches, asks the others, pushes to nginx and tells the operator |
 //! | [`adopt`] | which of the settings in an `EdgeState` this edge serves by |
 
 pub mod address;
 pub mod adopt;
+pub mod agent;
 pub mod choice;
 pub mod decide;
 pub mod freshness;

@@ -275,7 +275,7 @@ fn edge() -> Recipe {
         user: "65532:65532",
         workdir: "/run/edge",
         port: Some(8080),
-        // nginx then ends when its last download has. The agent takes it for what it is: a signal that ends a process.
+        // nginx then ends when its last download has.
         stop_signal: "SIGQUIT",
         ..Config::default()
     };
