@@ -1,4 +1,4 @@
-//! Checks that need no cluster: the chart, the dependencies and the source text.
+//! Checks that need no cluster: the chart, the dependencies, the source text, and what runs in an edge's pod.
 //!
 //! Each function returns every check it made, so that one run shows all that is wrong.
 
@@ -10,6 +10,7 @@ use anyhow::Context as _;
 pub mod agreement;
 pub mod chart;
 pub mod dependencies;
+pub mod edge;
 pub mod source;
 mod values;
 

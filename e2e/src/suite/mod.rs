@@ -50,7 +50,7 @@ pub struct Options {
     pub tiers: Vec<Tier>,
     /// Whether somebody named them, and so wants all of their stories.
     pub named: bool,
-    /// Only stories whose name contains this.
+    /// Only stories, and groups of static checks, whose name contains this.
     pub only: Option<String>,
     /// Goes on with the next tier after a failure.
     pub keep_going: bool,
@@ -120,7 +120,7 @@ async fn run_tier(
     progress: &Progress,
 ) -> anyhow::Result<()> {
     match tier {
-        Tier::Static => rust::static_checks(repo, results, progress),
+        Tier::Static => rust::static_checks(repo, options.only.as_deref(), results, progress),
         Tier::Unit => rust::unit_tests(repo, results, progress),
         Tier::ControlPlane => story::control_plane(repo, options, results, progress).await,
         Tier::Node => story::node(repo, options, results, progress).await,

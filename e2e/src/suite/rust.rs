@@ -15,14 +15,30 @@ use crate::{
     tools::{self, Family},
 };
 
-/// Format, lints, dependencies, chart.
-pub(super) fn static_checks(repo: &Path, results: &mut Results, progress: &Progress) -> anyhow::Result<()> {
-    timed(results, progress, || Ok(check::source::source(repo)))?;
-    timed(results, progress, || check::dependencies::dependencies(repo, &tools::cache_dir()))?;
-    tools::ensure(&[Family::Helm], progress)?;
-    timed(results, progress, || {
-        Ok(check::chart::chart(&tools::bin(Family::Helm, "helm"), repo, check::Golden::from_environment()))
-    })
+/// Format, lints, dependencies, what runs in an edge's pod, chart. With `only`, those of them whose name contains it.
+pub(super) fn static_checks(
+    repo: &Path,
+    only: Option<&str>,
+    results: &mut Results,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
+    if wanted("source") {
+        timed(results, progress, || Ok(check::source::source(repo)))?;
+    }
+    if wanted("dependencies") {
+        timed(results, progress, || check::dependencies::dependencies(repo, &tools::cache_dir()))?;
+    }
+    if wanted("edge") {
+        timed(results, progress, || check::edge::edge(progress))?;
+    }
+    if wanted("chart") {
+        tools::ensure(&[Family::Helm], progress)?;
+        timed(results, progress, || {
+            Ok(check::chart::chart(&tools::bin(Family::Helm, "helm"), repo, check::Golden::from_environment()))
+        })?;
+    }
+    Ok(())
 }
 
 /// `cargo test` over the workspace.

@@ -28,6 +28,8 @@ use crate::{
 pub(super) struct Target {
     pub(super) namespace: String,
     pub(super) fleet: String,
+    /// The name of this edge.
+    pub(super) pod: String,
 }
 
 impl Target {
@@ -50,7 +52,7 @@ pub(super) async fn watch(client: Client, target: Target, inputs: mpsc::Sender<I
     let endpoints = watcher(Api::<EndpointSlice>::namespaced(client, &target.namespace), slices);
     let state = take(states, "EdgeState", async |event| match event {
         Event::Apply(object) | Event::InitApply(object) => {
-            inputs.send(Input::State(Box::new(told(&object)))).await.is_ok()
+            inputs.send(Input::State(Box::new(told(&object, &target.pod)))).await.is_ok()
         }
         // Whoever deletes it takes the edges away too. Until that has happened clients are served.
         Event::Delete(_) | Event::Init | Event::InitDone => true,
@@ -96,11 +98,14 @@ async fn take<K>(
     }
 }
 
-fn told(object: &DynamicObject) -> Told {
+fn told(object: &DynamicObject, pod: &str) -> Told {
+    let answered = object.data.get("status").and_then(|status| status.get("edges")?.get(pod));
+
     Told {
         uid: object.uid().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
         spec: object.data.get("spec").cloned().unwrap_or_default(),
+        answered: answered.and_then(|entry| serde_json::from_value(entry.clone()).ok()),
     }
 }
 
@@ -196,7 +201,8 @@ mod tests {
     async fn one_object_and_the_pods_of_one_service_are_asked_for_and_a_failure_is_waited_out() {
         let (service, mut requests) =
             tower_test::mock::pair::<http::Request<kube::client::Body>, http::Response<kube::client::Body>>();
-        let target = Target { namespace: "team".to_owned(), fleet: "corp".to_owned() };
+        let [namespace, fleet, pod] = ["team", "corp", "corp-edge-0"].map(str::to_owned);
+        let target = Target { namespace, fleet, pod };
         let (inputs, mut input) = mpsc::channel(16);
         let watching = watch(Client::new(service, "team"), target, inputs);
         let server = tokio::spawn(async move {
@@ -212,7 +218,8 @@ mod tests {
                 }
                 let first = !asked.iter().any(|before: &String| before.contains("/edgestates?"));
                 let item = if states {
-                    json!({ "metadata": { "name": "corp", "uid": "u", "generation": 3 }, "spec": { "protocol": 1 } })
+                    json!({ "metadata": { "name": "corp", "uid": "u", "generation": 3 }, "spec": { "protocol": 1 },
+                            "status": { "edges": { "corp-edge-0": { "protocol": 1, "generation": 7 } } } })
                 } else {
                     serde_json::to_value(slice("s", &json!([one("corp-1-a", "10.0.0.1", None)]))).unwrap()
                 };
@@ -231,7 +238,9 @@ mod tests {
         let listening = async {
             while told.is_none() || pods.is_none() {
                 match input.recv().await.unwrap() {
-                    Input::State(state) => told = Some((state.uid, state.generation, state.spec)),
+                    Input::State(state) => {
+                        told = Some((state.uid, state.generation, state.answered.unwrap().generation))
+                    }
                     Input::Endpoints(endpoints) => pods = Some(endpoints),
                 }
             }
@@ -241,7 +250,7 @@ mod tests {
             () = watching => panic!("the watch ended"),
             asked = listening => asked,
         };
-        assert_eq!(told, Some(("u".to_owned(), 3, json!({ "protocol": 1 }))));
+        assert_eq!(told, Some(("u".to_owned(), 3, 7)));
         let endpoint = Endpoint { pod: "corp-1-a".to_owned(), address: "10.0.0.1:3000".parse().unwrap() };
         assert_eq!(pods, Some(BTreeSet::from([endpoint])));
         let of = |part: &str| asked.iter().filter(|uri| uri.contains(part)).count();

@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, Method, Response, StatusCode, Uri},
+    http::{HeaderMap, Response, StatusCode, Uri},
 };
 use http_body_util::Full;
 use sha2::{Digest as _, Sha256};
@@ -84,7 +84,7 @@ pub(super) fn serve(
     Ok(async move { axum::serve(listener, router).await })
 }
 
-async fn answer(State(lists): State<Arc<Lists>>, method: Method, uri: Uri) -> Response<Body> {
+async fn answer(State(lists): State<Arc<Lists>>, uri: Uri) -> Response<Body> {
     // nginx sends canonical paths of what changes and nothing else; whatever else comes is not answered.
     let path = RequestPath::parse(uri.path().as_bytes()).ok();
     let Some(path) = path.filter(|path| path.freshness() == Freshness::Mutable && path.module().is_some()) else {
@@ -94,8 +94,7 @@ async fn answer(State(lists): State<Arc<Lists>>, method: Method, uri: Uri) -> Re
     match answered {
         Ok(answer) => {
             let status = answer.status();
-            let mut response =
-                Response::new(if method == Method::HEAD { Body::empty() } else { Body::from(answer.body().clone()) });
+            let mut response = Response::new(Body::from(answer.body().clone()));
             *response.status_mut() = status;
             copy_headers(answer.headers(), response.headers_mut());
             response.headers_mut().insert("x-cache-status", http::HeaderValue::from_static(cache));

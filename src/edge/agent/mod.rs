@@ -135,8 +135,8 @@ async fn outside(
 ) -> anyhow::Result<()> {
     let Some(state) = &options.state else {
         let client = crate::client::clients().await?;
-        let target = cluster::Target { namespace: options.namespace, fleet: options.fleet };
-        let reporting = report::run(client.request, target.clone(), options.pod, serving, acknowledged);
+        let target = cluster::Target { namespace: options.namespace, fleet: options.fleet, pod: options.pod };
+        let reporting = report::run(client.request, target.clone(), serving, acknowledged);
         tokio::select! {
             () = cluster::watch(client.watch, target, inputs) => {}
             () = reporting => {}

@@ -37,23 +37,28 @@ pub(super) fn report(serving: &Serving, acknowledged: Option<&str>, before: u64)
     }
 }
 
-/// Writes this edge's own entry whenever what it says has changed.
+/// Writes this edge's own entry whenever what it says has changed, and where the object says something else: it may be another one
+/// of the same name, or somebody took the entry out.
 pub(super) async fn run(
     client: Client,
     target: Target,
-    pod: String,
     mut serving: watch::Receiver<Serving>,
     mut acknowledged: watch::Receiver<Option<String>>,
 ) {
     let api = target.states(client);
-    let (mut told, mut generation, mut failures) = (None, 0, 0);
+    let (mut told, mut read, mut generation, mut failures) = (None, 0, 0, 0);
     loop {
         let has = acknowledged.borrow_and_update().clone();
-        let report = report(&serving.borrow_and_update(), has.as_deref(), generation);
+        let (report, (times, says)) = {
+            let serving = serving.borrow_and_update();
+            (report(&serving, has.as_deref(), generation), serving.heard.clone())
+        };
         generation = report.generation;
-        if told.as_ref() != Some(&report) {
-            match write(&api, &target.fleet, &pod, &report).await {
-                Ok(()) => (told, failures) = (Some(report), 0),
+        let lost = times > read && says.as_ref() != Some(&report);
+        // Until something was told there is nobody who would want to know.
+        if times > 0 && (lost || told.as_ref() != Some(&report)) {
+            match write(&api, &target, &report).await {
+                Ok(()) => (told, read, failures) = (Some(report), times, 0),
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(error, failures, "the operator cannot be told what this edge serves by");
@@ -73,7 +78,8 @@ pub(super) async fn run(
 }
 
 /// The entry of this edge is its own: the field manager is its name, so that no edge takes another's away.
-async fn write(api: &Api<DynamicObject>, name: &str, pod: &str, report: &EdgeReport) -> Result<(), String> {
+async fn write(api: &Api<DynamicObject>, target: &Target, report: &EdgeReport) -> Result<(), String> {
+    let Target { fleet: name, pod, .. } = target;
     let kind = resource();
     let entry = json!({
         "apiVersion": kind.api_version, "kind": kind.kind, "metadata": { "name": name },
@@ -106,7 +112,8 @@ mod tests {
         let endpoint = Endpoint { pod: "corp-1-a".to_owned(), address: "10.0.0.1:3000".parse().unwrap() };
         let peers = Peers::default().next(&BTreeSet::from([endpoint]), &held.weights);
         let push = push(&held, &peers);
-        Serving { now: Some(Arc::new(Now { held, keys: KeySet::default(), push })), trouble: None }
+        let now = Some(Arc::new(Now { held, keys: KeySet::default(), push }));
+        Serving { now, trouble: None, heard: (1, None) }
     }
 
     #[test]
@@ -140,11 +147,12 @@ mod tests {
     #[tokio::test]
     async fn an_edge_writes_its_own_entry_when_that_changes_and_again_where_it_failed() {
         let (service, mut requests) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
-        let target = Target { namespace: "team".to_owned(), fleet: "corp".to_owned() };
-        let (_serve, serving) = watch::channel(serving());
+        let [namespace, fleet, pod] = ["team", "corp", "corp-edge-0"].map(str::to_owned);
+        let target = Target { namespace, fleet, pod };
+        let (serve, serving) = watch::channel(serving());
         let (acknowledge, acknowledged) = watch::channel(None);
         let client = Client::new(service, "team");
-        let running = tokio::spawn(run(client, target, "corp-edge-0".to_owned(), serving.clone(), acknowledged));
+        let running = tokio::spawn(run(client, target, serving.clone(), acknowledged));
         next(&mut requests, 500).await;
         let (method, uri, body) = next(&mut requests, 200).await;
         assert_eq!(method, http::Method::PATCH);
@@ -157,6 +165,13 @@ mod tests {
         acknowledge.send(serving.borrow().now.as_ref().map(|now| now.push.id.clone())).unwrap();
         let (_, _, body) = next(&mut requests, 200).await;
         assert_eq!(body["status"], json!({ "edges": { "corp-edge-0": { "protocol": 1, "generation": 1 } } }));
+        // As it was written: nothing to do. Then somebody takes it out.
+        serve.send_modify(|serving| {
+            serving.heard = (2, Some(EdgeReport { protocol: PROTOCOL, generation: 1, trouble: None }));
+        });
+        serve.send_modify(|serving| serving.heard = (3, None));
+        let (_, _, body) = next(&mut requests, 200).await;
+        assert_eq!(body["status"]["edges"]["corp-edge-0"]["generation"], 1);
         running.abort();
     }
 }

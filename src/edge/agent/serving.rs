@@ -10,7 +10,7 @@ use super::{
     place::{Place, Saved},
 };
 use crate::{
-    api::edge_state::{EdgeStateSpec, PROTOCOL, PROTOCOL_OLDEST},
+    api::edge_state::{EdgeReport, EdgeStateSpec, PROTOCOL, PROTOCOL_OLDEST},
     edge::{
         adopt::{Adoption, Doubt, Held, Origin, adopt},
         nginx::{Cache, Ports, Structure},
@@ -27,6 +27,9 @@ pub(super) struct Told {
     pub(super) generation: i64,
     /// As it was written: a form that is not known is not read at all.
     pub(super) spec: Value,
+    /// What it says that this edge has answered.
+    #[serde(skip)]
+    pub(super) answered: Option<EdgeReport>,
 }
 
 /// What this edge serves by.
@@ -35,6 +38,8 @@ pub(super) struct Serving {
     pub(super) now: Option<Arc<Now>>,
     /// Why it is not what was told last.
     pub(super) trouble: Option<String>,
+    /// How often the object was read, and what it said last that this edge has answered.
+    pub(super) heard: (u64, Option<EdgeReport>),
 }
 
 /// What is served by now.
@@ -67,6 +72,7 @@ struct Room {
     now: Option<Arc<Now>>,
     /// Why the newest object was not adopted.
     doubt: Option<String>,
+    heard: (u64, Option<EdgeReport>),
 }
 
 /// Takes what happens outside, one after the other.
@@ -88,29 +94,36 @@ pub(super) async fn run(
         peers: Peers::default(),
         now: None,
         doubt: None,
+        heard: (0, None),
     };
     while let Some(input) = inputs.recv().await {
         match input {
-            Input::State(told) => room.doubt = room.adopt(*told).await,
+            Input::State(mut told) => {
+                room.heard = (room.heard.0 + 1, told.answered.take());
+                room.doubt = room.adopt(*told).await;
+            }
             Input::Endpoints(endpoints) => room.endpoints = endpoints,
         }
         let missing = room.renew();
         room.save();
-        let next = Serving { now: room.now.clone(), trouble: room.doubt.clone().or(missing) };
-        serving.send_if_modified(|before| {
-            let same = |one: &Serving| (one.now.as_ref().map(|now| now.push.id.clone()), one.trouble.clone());
-            let changed = same(before) != same(&next);
-            if changed {
-                tracing::info!(
-                    generation = next.now.as_ref().map(|now| now.held.number),
-                    trouble = next.trouble,
-                    "what is served by changed"
-                );
-                *before = next;
-            }
-            changed
-        });
+        let trouble = room.doubt.clone().or(missing);
+        tell(&serving, Serving { now: room.now.clone(), trouble, heard: room.heard.clone() });
     }
+}
+
+/// Tells the others, if there is anything new.
+fn tell(serving: &watch::Sender<Serving>, next: Serving) {
+    serving.send_if_modified(|before| {
+        let id = |one: &Serving| one.now.as_ref().map(|now| now.push.id.clone());
+        let changed = id(before) != id(&next) || before.trouble != next.trouble;
+        let heard = before.heard != next.heard;
+        if changed {
+            let generation = next.now.as_ref().map(|now| now.held.number);
+            tracing::info!(generation, trouble = next.trouble, "what is served by changed");
+        }
+        *before = next;
+        changed || heard
+    });
 }
 
 impl Room {

@@ -14,6 +14,8 @@ local REST = 5
 -- A path that needs nobody to say that it is canonical: small letters, a plain release, no query.
 local PLAIN = [[\A/(?:[a-z0-9_~-]+(?:\.[a-z0-9_~-]+)*/)+@v/v(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)]]
   .. [[(?:-[0-9a-z]+(?:[.-][0-9a-z]+)*)?\.(info|mod|zip)\z]]
+-- What is remembered by a longer key than this would be somebody's way to fill memory.
+local KEY_MAX = 2048
 -- Locations of nginx by the room that the agent names.
 local ROOMS = { small = "@small", zip = "@small", mutable = "@mutable", canary = "@canary" }
 
@@ -23,7 +25,7 @@ local held
 local passes = assert(lrucache.new(20000))
 local refusals = assert(lrucache.new(2000))
 -- A number for each credential, so that a token is not kept once more for each path.
-local credentials = assert(lrucache.new(4000))
+local credentials = assert(lrucache.new(1000))
 local credential = 0
 -- Pods that are left alone, and until when.
 local resting = {}
@@ -173,7 +175,7 @@ local function ask(target, key)
     subject = subject ~= "" and subject or nil, address = address ~= "" and held.by_address and address or nil,
   }
   -- An answer by settings that this worker does not have yet is good for one request.
-  if mark == held.mark and seconds ~= "0" then
+  if mark == held.mark and seconds ~= "0" and #key <= KEY_MAX then
     local cache = decision.status and refusals or passes
     cache:set(key, decision, tonumber(seconds))
   end
