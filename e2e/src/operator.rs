@@ -33,8 +33,6 @@ use crate::{
 pub const NAMESPACE: &str = "goproxy-system";
 /// Name of the Helm release, and so of its objects.
 pub const RELEASE: &str = "goproxy-operator";
-/// What edges are told to run where no container runs.
-const EDGE_IMAGE: &str = "lab.invalid/goproxy-edge:lab";
 
 /// Installs the operator from its chart, or upgrades it, and waits until it is ready.
 pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &Progress) -> Result<()> {
@@ -50,6 +48,7 @@ pub async fn deploy(cluster: &Cluster, repo: &Path, values: &[&str], progress: &
         format!("engine.imageRepository={}", engine_repository(&athens)),
         format!("engine.goproxyImageRepository={}", engine_repository(&goproxy)),
         format!("redis.image={}", image::reference(Image::Redis)),
+        format!("edge.image={}", image::reference(Image::Edge)),
     ];
     sets.extend(values.iter().map(|value| (*value).to_owned()));
     let mut arguments = vec!["upgrade", "--install", RELEASE, "charts/goproxy-operator", "--namespace", NAMESPACE];
@@ -146,7 +145,7 @@ impl HostOperator {
             .args(["--engine-image-repository", engine_repository(&image::reference(Image::Athens))])
             .args(["--goproxy-image-repository", engine_repository(&image::reference(Image::Goproxy))])
             .args(["--redis-image", &image::reference(Image::Redis)])
-            .args(["--edge-image", EDGE_IMAGE])
+            .args(["--edge-image", &image::reference(Image::Edge)])
             .args(arguments.iter().copied())
             .env("KUBECONFIG", kubeconfig.display().to_string());
         cluster.run(&process).await?;

@@ -81,7 +81,7 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
         engine_image_repository: engine_repository(&image::reference(Image::Athens)).to_owned(),
         goproxy_image_repository: Some(engine_repository(&image::reference(Image::Goproxy)).to_owned()),
         redis_image: image::reference(Image::Redis),
-        edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
+        edge_image: Some(image::reference(Image::Edge)),
         cluster_domain: "cluster.local".to_owned(),
     };
     Observed::alone(fleet.clone().into(), now, settings.into())
