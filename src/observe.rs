@@ -123,10 +123,10 @@ fn unpack_detail(packed: Packed) -> Detail {
         Packed::None => Detail::None,
         Packed::Revision { data, number } => match serde_json::from_str::<StoredRevision>(&data) {
             Ok(stored) => Detail::Revision(Arc::new(StoredRevision { number, ..stored })),
-            Err(error) => {
+            Err(error) => unpack_edge(&data).unwrap_or_else(|| {
                 tracing::warn!(%error, "a stored revision cannot be read");
                 Detail::None
-            }
+            }),
         },
         Packed::Deployment(view) => Detail::Deployment(*view),
         Packed::Service(lead) => Detail::Service(*lead),
@@ -136,6 +136,11 @@ fn unpack_detail(packed: Packed) -> Detail {
         Packed::NetworkPolicy { edge_only } => Detail::NetworkPolicy { edge_only },
         Packed::EdgeState(view) => Detail::EdgeState(view),
     }
+}
+
+/// What an edge's pods are made of, if it is that.
+fn unpack_edge(data: &str) -> Option<Detail> {
+    serde_json::from_str(data).ok().map(|stored| Detail::EdgeRecord(Arc::new(stored)))
 }
 
 /// The children that would be there after everything of a plan was applied: what `render` goes on from.

@@ -17,7 +17,7 @@ use crate::{
     observe::is_ours,
     plan::{
         Obstacle, Target, TargetPlan,
-        object::{Kind, Object, Precondition, stage::Stage},
+        object::{Kind, Object, Precondition, edge, stage::Stage},
     },
 };
 use request::{Setback, Writer};
@@ -65,9 +65,14 @@ pub struct Fleet<'a> {
 
 impl Applied {
     /// Nothing is made from a record that is not there: a revision without its record cannot be told from a second
-    /// writer.
+    /// writer, and an edge without its own would be made anew by the next operator.
     fn lacks_record(&self, object: &Object) -> bool {
-        matches!(object.kind, Kind::ConfigMap | Kind::Deployment) && self.unrecorded.contains(&object.name)
+        let Object { kind, name, .. } = object;
+        let of_revision = matches!(kind, Kind::ConfigMap | Kind::Deployment);
+        let of_edge = *kind == Kind::StatefulSet;
+        self.unrecorded
+            .iter()
+            .any(|record| (of_revision && record == name) || (of_edge && edge::is_record_of(name, record)))
     }
 
     fn add(&mut self, written: Result<Outcome, Setback>) {

@@ -30,6 +30,11 @@ async fn refusing(
 
 /// All that a fleet of the smallest spec consists of, and a cache that knows of that fleet and of nothing else.
 fn smallest() -> (Vec<Object>, FleetKey, Arc<Store>) {
+    asking("{}")
+}
+
+/// The same of another spec.
+fn asking(spec: &str) -> (Vec<Object>, FleetKey, Arc<Store>) {
     let settings = Settings {
         engine_image_repository: "r/athens".to_owned(),
         goproxy_image_repository: Some("r/goproxy".to_owned()),
@@ -37,8 +42,10 @@ fn smallest() -> (Vec<Object>, FleetKey, Arc<Store>) {
         edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
         cluster_domain: "cluster.local".to_owned(),
     };
-    let text = "apiVersion: goproxy.rs/v1alpha1\nkind: GoProxy\nmetadata: {name: corp, namespace: build}\nspec: {}\n";
-    let objects = crate::render::render("test", text, &Arc::new(settings), Timestamp::UNIX_EPOCH).unwrap();
+    let text = format!(
+        "apiVersion: goproxy.rs/v1alpha1\nkind: GoProxy\nmetadata: {{name: corp, namespace: build}}\nspec: {spec}\n"
+    );
+    let objects = crate::render::render("test", &text, &Arc::new(settings), Timestamp::UNIX_EPOCH).unwrap();
     let store = Arc::new(Store::default());
     store.put_fleet(serde_json::from_value(fleet()).unwrap());
     (objects, FleetKey::new("build", "corp"), store)
@@ -66,31 +73,32 @@ fn answer(code: u16, body: impl Into<Vec<u8>>) -> http::Response<Body> {
 }
 
 /// What is asked for while one kind is refused.
-async fn with_one_refused(kind: &'static str) -> Vec<String> {
-    let (objects, key, store) = smallest();
+async fn with_one_refused(kind: &'static str, spec: &str) -> Vec<String> {
+    let (objects, key, store) = asking(spec);
+    let of_kind = objects.iter().filter(|object| object.kind.resource().2 == kind).count();
     let (service, requests) = tower_test::mock::pair();
     let server = tokio::spawn(refusing(kind, requests));
     let applier = applier(service, store);
     let outcome = applier.apply(Fleet { key: &key, uid: "u", known: false }, &here(objects)).await;
-    assert_eq!((outcome.obstacles.len(), &outcome.setback), (1, &None));
+    assert_eq!((outcome.obstacles.len(), &outcome.setback), (of_kind, &None));
     drop(applier);
     server.await.unwrap()
 }
 
 #[tokio::test]
 async fn a_refused_record_keeps_nothing_back_but_what_is_made_from_it() {
-    let asked = with_one_refused("controllerrevisions").await;
+    let asked = with_one_refused("controllerrevisions", "{edge: {}}").await;
     for made in ["serviceaccounts", "networkpolicies", "persistentvolumeclaims", "services", "poddisruptionbudgets"] {
         assert!(asked.iter().any(|plural| plural == made), "{made} is missing in {asked:?}");
     }
-    for waits in ["configmaps", "deployments"] {
+    for waits in ["configmaps", "deployments", "statefulsets"] {
         assert!(!asked.iter().any(|plural| plural == waits), "{waits} was made without a record");
     }
 }
 
 #[tokio::test]
 async fn no_pod_starts_on_a_volume_that_is_not_ours() {
-    let asked = with_one_refused("persistentvolumeclaims").await;
+    let asked = with_one_refused("persistentvolumeclaims", "{}").await;
     assert!(asked.iter().any(|plural| plural == "services"), "{asked:?}");
     assert!(!asked.iter().any(|plural| plural == "deployments"), "{asked:?}");
 }

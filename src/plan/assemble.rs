@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Child, Children, Detail, Lead, Observed, Prune, StoredRevision,
-    edge::Edge,
+    edge::{Edge, record},
     front, login,
     object::{
         Fingerprint, Kind, Object, Precondition, config_map, controller_revision, deployment, edge as edge_objects,
@@ -72,7 +72,9 @@ pub fn objects(
     objects.extend(persistent_volume_claim::build(fleet, size));
     objects.extend(lock::build(fleet, size));
     objects.push(client_service(children, fleet, decision, front));
-    objects.extend(fleet.edge.iter().flat_map(|edge| edge_objects::build(fleet, edge)));
+    objects.extend(fleet.edge.iter().flat_map(|edge| {
+        edge_objects::build(fleet, edge, &record::wanted(&observed.fleet.spec, fleet, edge, children))
+    }));
     objects.extend(edge_state(children, fleet, decision, front));
     objects.push(pod_disruption_budget::build(fleet));
     objects.extend(horizontal_pod_autoscaler::build(fleet));
@@ -191,6 +193,8 @@ pub fn prune(
     // Old proxies that lock with it still run: nothing of it goes before them.
     let stored = revision::stored(&observed.children);
     let lock_needed = login::still_needed(&stored, |name| in_use(observed, name));
+    // What clients are about to leave stays as it is. Of an edge that is asked for, only what is asked for does.
+    let leaves = front.keep && fleet.edge.is_none();
     let mut prune: Vec<_> = observed
         .children
         .iter()
@@ -200,7 +204,7 @@ pub fn prune(
                 && child.owner_uid.as_deref() == Some(fleet.uid.as_str())
                 && !desired.contains(&(*kind, name.as_str()))
                 && !(lock_needed && is_lock(fleet, name))
-                && !(front.keep && edge_objects::is_part(&fleet.name, *kind, name))
+                && !(leaves && edge_objects::is_part(&fleet.name, *kind, name))
                 && !(of_one_revision(*kind) && decision.scale.get(name).is_some_and(|pods| *pods > 0))
         })
         .map(as_observed)

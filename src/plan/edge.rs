@@ -19,6 +19,8 @@
 //! [`RUN_DIRECTORY`]: super::object::edge::RUN_DIRECTORY
 //! [`CACHE_DIRECTORY`]: super::object::edge::CACHE_DIRECTORY
 
+pub mod record;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{

@@ -73,6 +73,7 @@ pub fn view<'a>(children: &'a Children, fleet: &FleetName) -> Option<&'a Statefu
         Detail::StatefulSet(view) => Some(view),
         Detail::None
         | Detail::Revision(_)
+        | Detail::EdgeRecord(_)
         | Detail::Deployment(_)
         | Detail::Service(_)
         | Detail::Text { .. }

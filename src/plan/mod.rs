@@ -194,6 +194,7 @@ fn deployments(children: &Children) -> BTreeMap<&str, &DeploymentView> {
             Detail::Deployment(view) => Some((name.as_str(), view)),
             Detail::None
             | Detail::Revision(_)
+            | Detail::EdgeRecord(_)
             | Detail::Service(_)
             | Detail::Text { .. }
             | Detail::Claim(_)

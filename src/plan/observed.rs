@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    edge::EdgeStateView,
+    edge::{EdgeStateView, record::StoredEdge},
     front::Front,
     object::{Fingerprint, Kind},
     ownership::Claim,
@@ -93,6 +93,8 @@ pub enum Detail {
     None,
     /// A stored revision.
     Revision(Arc<StoredRevision>),
+    /// What an edge's pods are made of.
+    EdgeRecord(Arc<StoredEdge>),
     /// A Deployment.
     Deployment(DeploymentView),
     /// The client Service: where it leads, and since when.

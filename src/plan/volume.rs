@@ -47,6 +47,7 @@ pub fn claim<'a>(children: &'a Children, name: &str) -> Option<&'a ClaimView> {
         Detail::Claim(view) => Some(view),
         Detail::None
         | Detail::Revision(_)
+        | Detail::EdgeRecord(_)
         | Detail::Deployment(_)
         | Detail::Service(_)
         | Detail::Text { .. }

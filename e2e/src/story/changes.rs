@@ -20,6 +20,7 @@ use serde_json::json;
 use super::{
     Stage, Telling,
     convergence::{in_memory, stable},
+    edge,
 };
 use crate::{audit::AuditLog, cluster::until, operator};
 
@@ -158,6 +159,10 @@ pub fn another_operator_restarts_nothing(stage: &Stage) -> Telling<'_> {
         for name in fleets {
             stage.apply_fleet(namespace, name, in_memory()).await?;
         }
+        let mut spec = in_memory();
+        spec["edge"] = json!({});
+        stage.apply_fleet(namespace, fleets[0], spec).await?;
+        edge::an_edge_serves(stage, namespace, fleets[0]).await?;
         for name in fleets {
             stage.wait_settled(namespace, name).await?;
         }

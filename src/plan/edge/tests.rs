@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{record::StoredEdge, *};
 use crate::{
     api::status::RegionState,
     edge::adopt::{Adoption, Origin, adopt},
@@ -107,6 +109,25 @@ impl Story {
         planned.targets[0].objects.iter().find(|one| one.kind == kind && one.name == name).cloned()
     }
 
+    /// What the edge's pods are made of, as it is stored, and its name.
+    fn record(&mut self) -> (String, &mut Arc<StoredEdge>) {
+        let records = self.children.iter_mut().filter_map(|((_, name), child)| match &mut child.detail {
+            Detail::EdgeRecord(stored) => Some((name.clone(), stored)),
+            _ => None,
+        });
+        let mut records: Vec<_> = records.collect();
+        assert_eq!(records.len(), 1, "one is kept");
+        records.remove(0)
+    }
+
+    fn pods(&self) -> Value {
+        self.object(Kind::StatefulSet, "corp-edge").unwrap().body["spec"]["template"].clone()
+    }
+
+    fn pruned(&self) -> Vec<(Kind, String)> {
+        self.plan().targets[0].prune.iter().map(|one| (one.kind, one.name.clone())).collect()
+    }
+
     fn selector(&self) -> Value {
         self.object(Kind::Service, "corp").unwrap().body["spec"]["selector"].clone()
     }
@@ -150,7 +171,7 @@ fn a_fleet_without_an_edge_is_as_it_was() {
         let same = other.targets[0].objects.iter().find(|one| (one.kind, &one.name) == (object.kind, &object.name));
         assert_eq!(same.map(|same| same.fingerprint), Some(object.fingerprint), "{:?} {}", object.kind, object.name);
     }
-    assert_eq!(other.targets[0].objects.len() - plain.targets[0].objects.len(), 9);
+    assert_eq!(other.targets[0].objects.len() - plain.targets[0].objects.len(), 10);
     assert_eq!(plain.report.edge, None);
     assert_eq!(status(&story.observed().fleet, &plain.report, story.observed().now).edge, None);
 }
@@ -209,9 +230,46 @@ fn a_revision_moves_behind_the_edge_and_the_old_one_ends_once_every_pod_of_it_fo
 }
 
 #[test]
+fn another_operator_replaces_no_pod_of_an_edge() {
+    let mut story = grown(json!({}));
+    // As an operator made it whose builder set other labels.
+    let (name, stored) = story.record();
+    let mut older = (**stored).clone();
+    older.edge_template["metadata"]["labels"]["from"] = "an older operator".into();
+    *stored = Arc::new(older.clone());
+    assert_eq!(story.pods(), older.edge_template);
+    story.rest();
+    for edge in [json!({ "replicas": 2 }), json!({ "cache": { "list": { "minTTL": "1s" } } })] {
+        story.spec["edge"] = edge;
+        story.rest();
+        assert_eq!((story.record().0, story.pods()), (name.clone(), older.edge_template.clone()));
+    }
+    story.spec["edge"] = json!({ "cache": { "size": "20Gi" } });
+    assert_eq!(story.pods()["metadata"]["labels"], json!({ "goproxy.rs/edge": "corp" }));
+    assert_eq!(story.pruned(), [(Kind::ControllerRevision, name.clone())]);
+    story.rest();
+    assert_ne!(story.record().0, name);
+}
+
+#[test]
+fn an_edge_that_comes_back_before_it_has_gone_keeps_its_pods() {
+    let mut story = grown(json!({}));
+    let (name, stored) = story.record();
+    let mut older = (**stored).clone();
+    older.edge_template["metadata"]["labels"]["from"] = "an older operator".into();
+    *stored = Arc::new(older.clone());
+    story.spec = spec(None, "Info");
+    story.rest();
+    story.second += 10;
+    story.spec = spec(Some(json!({})), "Info");
+    story.rest();
+    assert_eq!((story.record().0, story.pods()), (name, older.edge_template));
+}
+
+#[test]
 fn an_edge_that_is_removed_ends_after_clients_have_left_it() {
     let mut story = grown(json!({}));
-    let stable = story.served();
+    let (stable, record) = (story.served(), story.record().0);
     story.spec = spec(None, "Info");
     let first = story.plan();
     assert_eq!(first.transition, None, "the proxies let nobody in yet");
@@ -224,7 +282,7 @@ fn an_edge_that_is_removed_ends_after_clients_have_left_it() {
     story.second += 29;
     assert!(story.plan().targets[0].prune.is_empty());
     story.second += 1;
-    let pruned: Vec<_> = story.plan().targets[0].prune.iter().map(|one| (one.kind, one.name.clone())).collect();
+    let pruned = story.pruned();
     let named = |kind, name: &str| (kind, name.to_owned());
     assert_eq!(
         pruned,
@@ -238,6 +296,7 @@ fn an_edge_that_is_removed_ends_after_clients_have_left_it() {
             named(Kind::NetworkPolicy, "corp-edge"),
             named(Kind::Role, "corp-edge"),
             named(Kind::ServiceAccount, "corp-edge"),
+            named(Kind::ControllerRevision, &record),
         ]
     );
     story.rest();

@@ -15,12 +15,12 @@ use super::{
 use crate::{
     api::{
         edge_state::{EdgeReport, PROTOCOL},
-        go_proxy::GoProxy,
+        go_proxy::{GoProxy, GoProxySpec},
     },
     cache::decode::{Detail as Packed, Seen},
     plan::{
         Child, Children, DeploymentView, Detail, Lead, Observed, Pod, StatefulSetView, StoredRevision,
-        edge::{Edge, EdgeStateView},
+        edge::{Edge, EdgeStateView, record},
         fixture,
         object::{
             Fingerprint, Kind, Object, Precondition, controller_revision, deployment, edge, network_policy, service,
@@ -290,7 +290,9 @@ impl Operator {
                 (network_policy::build(&self.valid, edge_only), Detail::NetworkPolicy { edge_only })
             }
             Id::Set => {
-                let built = edge::build(&self.valid, &fixture::edge());
+                let (spec, edge) = (GoProxySpec::default(), fixture::edge());
+                let record = record::wanted(&spec, &self.valid, &edge, &Children::new());
+                let built = edge::build(&self.valid, &edge, &record);
                 let object = built.into_iter().find(|object| object.kind == Kind::StatefulSet).unwrap();
                 let ready = i32::from(objects.set.unwrap_or_default());
                 (object, Detail::StatefulSet(StatefulSetView { login: None, observed: true, replicas: 1, ready }))

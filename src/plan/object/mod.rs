@@ -272,6 +272,11 @@ impl FleetName {
         format!("{self}-edge-{place}")
     }
 
+    /// What the edge's pods are made of, by the digest of what was said.
+    pub fn edge_record(&self, digest: &str) -> String {
+        format!("{}{}{digest}", self.edge(), edge::RECORD)
+    }
+
     /// What the edge is told.
     pub fn edge_state(&self) -> &str {
         self.as_str()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec},
-        core::v1::{Service, ServicePort, ServiceSpec},
+        core::v1::{PodTemplateSpec, Service, ServicePort, ServiceSpec},
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicySpec},
     },
     apimachinery::pkg::util::intstr::IntOrString,
@@ -16,7 +16,7 @@ use k8s_openapi::{
 use serde_json::json;
 
 use super::{
-    EDGE_LABEL, Kind, Object, fleet_labels, metadata,
+    EDGE_LABEL, Kind, Object, controller_revision, fleet_labels, metadata,
     network_policy::{elsewhere, names, port},
     pod::selector,
     pod_disruption_budget::one_at_a_time,
@@ -24,8 +24,12 @@ use super::{
 use crate::{
     api::edge_state::EdgeStateSpec,
     engine::contract::{self, PORT_NAME},
-    plan::validate::{FleetName, ValidEdge, ValidFleet},
+    plan::{
+        edge::record::EdgeRecord,
+        validate::{FleetName, ValidEdge, ValidFleet},
+    },
 };
+pub use pod::template as pod_template;
 
 /// Where clients are served.
 pub const PORT: u16 = 8080;
@@ -33,8 +37,14 @@ pub const PORT: u16 = 8080;
 pub const AGENT_PORT: u16 = 8082;
 /// Where agent and nginx meet: sockets and nginx's files.
 pub const RUN_DIRECTORY: &str = "/run/edge";
+/// nginx's file, below that.
+pub const CONFIGURATION: &str = "conf/nginx.conf";
 /// Where files are kept.
 pub const CACHE_DIRECTORY: &str = "/var/cache/edge";
+
+/// What follows the edge's name in that of its record. The letter is in no name that the controller of a StatefulSet gives to its own
+/// records.
+pub const RECORD: &str = "-t";
 
 /// How long a pod must be ready to count as one: long enough for one probe to be no accident.
 const MIN_READY_SECONDS: i32 = 1;
@@ -45,13 +55,14 @@ pub fn pod_labels(fleet: &FleetName) -> BTreeMap<String, String> {
 }
 
 /// All that an edge consists of, but what it is told.
-pub fn build(fleet: &ValidFleet, edge: &ValidEdge) -> Vec<Object> {
+pub fn build(fleet: &ValidFleet, edge: &ValidEdge, record: &EdgeRecord) -> Vec<Object> {
     vec![
+        controller_revision::of_edge(fleet, record),
         access::service_account(fleet),
         access::role(fleet),
         access::role_binding(fleet),
         network_policy(fleet),
-        stateful_set(fleet, edge),
+        stateful_set(fleet, edge, record),
         headless(fleet, &fleet.name.edge(), pod_labels(&fleet.name), PORT),
         headless(fleet, &fleet.name.engine(), fleet_labels(fleet), contract::PORT),
         one_at_a_time(fleet, &fleet.name.edge(), pod_labels(&fleet.name)),
@@ -73,11 +84,18 @@ pub fn state(fleet: &ValidFleet, spec: &EdgeStateSpec) -> Object {
 
 /// Whether an object belongs to the edge.
 pub fn is_part(fleet: &FleetName, kind: Kind, name: &str) -> bool {
-    name == fleet.edge() || kind == Kind::EdgeState || (kind == Kind::Service && name == fleet.engine())
+    let record = kind == Kind::ControllerRevision && is_record_of(&fleet.edge(), name);
+    name == fleet.edge() || kind == Kind::EdgeState || (kind == Kind::Service && name == fleet.engine()) || record
 }
 
-/// Pods with names that last: what each answers is known by its name.
-fn stateful_set(fleet: &ValidFleet, edge: &ValidEdge) -> Object {
+/// Whether an edge's pods are made from this record, or were.
+pub fn is_record_of(set: &str, record: &str) -> bool {
+    record.strip_prefix(set).is_some_and(|rest| rest.starts_with(RECORD))
+}
+
+/// Pods with names that last: what each answers is known by its name. They are made of what was stored, whatever this operator would
+/// render today.
+fn stateful_set(fleet: &ValidFleet, edge: &ValidEdge, record: &EdgeRecord) -> Object {
     let name = fleet.name.edge();
     let set = StatefulSet {
         metadata: metadata(fleet, &name),
@@ -89,12 +107,14 @@ fn stateful_set(fleet: &ValidFleet, edge: &ValidEdge) -> Object {
             revision_history_limit: Some(0),
             selector: selector(pod_labels(&fleet.name)),
             service_name: Some(name.clone()),
-            template: pod::template(fleet, edge),
+            template: PodTemplateSpec::default(),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     };
-    Object::new(Kind::StatefulSet, &name, &set)
+    let mut body = serde_json::to_value(&set).expect("API objects are plain data with string keys");
+    body["spec"]["template"] = record.stored.edge_template.clone();
+    Object::from_body(Kind::StatefulSet, &name, body)
 }
 
 /// A Service by which pods are found one by one, and nobody is led anywhere.

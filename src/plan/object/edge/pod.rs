@@ -14,7 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{AGENT_PORT, CACHE_DIRECTORY, PORT, RUN_DIRECTORY, pod_labels};
+use super::{AGENT_PORT, CACHE_DIRECTORY, CONFIGURATION, PORT, RUN_DIRECTORY, pod_labels};
 use crate::{
     api::quantity::Quantity,
     engine::contract::PORT_NAME,
@@ -49,6 +49,8 @@ pub fn template(fleet: &ValidFleet, edge: &ValidEdge) -> PodTemplateSpec {
     let pod = &edge.pod;
     let mut labels = pod.labels.clone();
     labels.extend(pod_labels(&fleet.name));
+    #[cfg(feature = "drill-label")]
+    labels.insert("goproxy.rs/drill".to_owned(), "true".to_owned());
     let secrets = pod.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
     let grace = fleet.engine.fetch_timeout.as_secs() + MARGIN_SECONDS + ROUTES_SECONDS.unsigned_abs();
     PodTemplateSpec {
@@ -106,8 +108,9 @@ fn agent(fleet: &ValidFleet, edge: &ValidEdge) -> Container {
 }
 
 fn nginx(edge: &ValidEdge) -> Container {
-    let file = format!("{RUN_DIRECTORY}/conf/nginx.conf");
-    let command = ["nginx", "-p", RUN_DIRECTORY, "-c", &file, "-g", "daemon off;"];
+    let file = format!("{RUN_DIRECTORY}/{CONFIGURATION}");
+    // Before it has read its file, it would write to where its image cannot be written.
+    let command = ["nginx", "-p", RUN_DIRECTORY, "-c", &file, "-e", "stderr", "-g", "daemon off;"];
     Container {
         name: "nginx".to_owned(),
         command: Some(command.into_iter().map(str::to_owned).collect()),

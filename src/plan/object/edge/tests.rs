@@ -1,16 +1,26 @@
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::*;
 use crate::{
-    api::go_proxy::EnginePod,
+    api::go_proxy::{EnginePod, GoProxySpec},
     plan::{
-        edge::Edge,
+        edge::{
+            Edge,
+            record::{StoredEdge, wanted},
+        },
         fixture::{assert_as_stored, edge, richest, smallest},
     },
 };
 
 fn body(objects: &[Object], kind: Kind, name: &str) -> Value {
     objects.iter().find(|one| one.kind == kind && one.name == name).expect("it is built").body.clone()
+}
+
+/// What is made where nothing of it is there.
+fn made(fleet: &ValidFleet, edge: &ValidEdge) -> Vec<Object> {
+    build(fleet, edge, &wanted(&GoProxySpec::default(), fleet, edge, &[].into()))
 }
 
 /// On volumes, and with everything that a user may say of pods.
@@ -22,11 +32,11 @@ fn rich() -> ValidEdge {
 #[test]
 fn every_object_is_in_the_form_the_server_stores_and_goes_with_the_fleet() {
     for (fleet, edge) in [(smallest(), edge()), (richest(), rich())] {
-        let mut objects = build(&fleet, &edge);
+        let mut objects = made(&fleet, &edge);
         let fleet = ValidFleet { edge: Some(edge), ..fleet };
         let told = Edge::of(&[].into(), &fleet.name).tell(&fleet, "corp-1").unwrap();
         objects.push(state(&fleet, &told));
-        assert_eq!(objects.len(), 9);
+        assert_eq!(objects.len(), 10);
         for object in objects {
             assert_as_stored(&object);
             let (group, version, _) = object.kind.resource();
@@ -51,6 +61,7 @@ fn what_is_not_the_edge_s_is_no_part_of_it() {
         (Kind::ServiceAccount, "corp-engine"),
         (Kind::NetworkPolicy, "corp-engine"),
         (Kind::StatefulSet, "corp-lock"),
+        (Kind::ControllerRevision, "corp-097c242dfc"),
         (Kind::PodDisruptionBudget, "corp"),
     ] {
         assert!(!is_part(&name, kind, other), "{kind:?} {other}");
@@ -59,7 +70,7 @@ fn what_is_not_the_edge_s_is_no_part_of_it() {
 
 #[test]
 fn its_pods_are_none_of_the_proxies_and_both_are_selected_by_what_means_them() {
-    let objects = build(&richest(), &rich());
+    let objects = made(&richest(), &rich());
     let set = body(&objects, Kind::StatefulSet, "corp-edge");
     let labels = set["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
     assert_eq!((labels.get("goproxy.rs/fleet"), &labels["goproxy.rs/edge"]), (None, &"corp".into()));
@@ -78,8 +89,19 @@ fn its_pods_are_none_of_the_proxies_and_both_are_selected_by_what_means_them() {
 }
 
 #[test]
+fn its_pods_are_made_of_the_stored_text_alone() {
+    let text =
+        json!({ "metadata": { "labels": { "from": "an older operator" } }, "spec": { "field": "unknown today" } });
+    let stored = Arc::new(StoredEdge { edge_template: text.clone() });
+    let objects = build(&smallest(), &edge(), &EdgeRecord { name: "corp-edge-t1".to_owned(), stored: stored.clone() });
+    assert_eq!(body(&objects, Kind::StatefulSet, "corp-edge")["spec"]["template"], text);
+    let data = body(&objects, Kind::ControllerRevision, "corp-edge-t1")["data"].clone();
+    assert_eq!(serde_json::from_value::<StoredEdge>(data).unwrap(), *stored);
+}
+
+#[test]
 fn it_may_read_its_own_orders_answer_them_and_look_for_engines() {
-    let objects = build(&smallest(), &edge());
+    let objects = made(&smallest(), &edge());
     let own = json!(["corp"]);
     assert_eq!(
         body(&objects, Kind::Role, "corp-edge")["rules"],
@@ -100,7 +122,7 @@ fn it_may_read_its_own_orders_answer_them_and_look_for_engines() {
 
 #[test]
 fn the_agent_comes_first_and_alone_has_the_token() {
-    let set = body(&build(&smallest(), &edge()), Kind::StatefulSet, "corp-edge");
+    let set = body(&made(&smallest(), &edge()), Kind::StatefulSet, "corp-edge");
     let pod = &set["spec"]["template"]["spec"];
     let (agent, nginx) = (&pod["initContainers"][0], &pod["containers"][0]);
     assert_eq!((&agent["name"], &agent["restartPolicy"]), (&"agent".into(), &"Always".into()));
@@ -130,7 +152,7 @@ fn the_agent_comes_first_and_alone_has_the_token() {
 #[test]
 fn files_are_kept_on_the_node_or_on_a_volume_of_the_pod() {
     let cache = |edge: &ValidEdge| {
-        let set = body(&build(&smallest(), edge), Kind::StatefulSet, "corp-edge");
+        let set = body(&made(&smallest(), edge), Kind::StatefulSet, "corp-edge");
         let volumes = set["spec"]["template"]["spec"]["volumes"].as_array().unwrap().clone();
         volumes.into_iter().find(|volume| volume["name"] == "cache").unwrap()
     };
@@ -144,7 +166,7 @@ fn files_are_kept_on_the_node_or_on_a_volume_of_the_pod() {
 
 #[test]
 fn clients_reach_the_edge_and_the_edge_nothing_of_the_node() {
-    let spec = body(&build(&smallest(), &edge()), Kind::NetworkPolicy, "corp-edge")["spec"].clone();
+    let spec = body(&made(&smallest(), &edge()), Kind::NetworkPolicy, "corp-edge")["spec"].clone();
     assert_eq!(spec["ingress"], json!([{ "ports": [{ "port": 8080, "protocol": "TCP" }] }]));
     assert_eq!(spec["egress"], super::super::network_policy::build(&smallest(), false).body["spec"]["egress"]);
     assert_eq!(spec["egress"][1]["to"][0]["ipBlock"]["except"], json!(["169.254.0.0/16"]));
