@@ -9,7 +9,10 @@ use crate::{
     edge::agent,
     import::Import,
     leader::{Candidate, decide::Timing},
-    plan::validate::Settings,
+    plan::{
+        object::edge,
+        validate::{FleetName, Settings},
+    },
     telemetry::{LogFormat, LogLevel},
 };
 
@@ -77,10 +80,10 @@ pub struct Edge {
     #[arg(long, value_name = "FILE", env = "GOPROXY_EDGE_STATE")]
     state: Option<PathBuf>,
     /// Where sockets, nginx's file and what was told last are: what nginx is started with as its prefix and its working directory.
-    #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_DIRECTORY", default_value = "/run/edge")]
+    #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_DIRECTORY", default_value = edge::RUN_DIRECTORY)]
     directory: PathBuf,
     /// Where nginx keeps files of modules.
-    #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_CACHE", default_value = "/var/cache/edge")]
+    #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_CACHE", default_value = edge::CACHE_DIRECTORY)]
     cache: PathBuf,
     /// How much of them nginx keeps, in bytes. What was not asked for longest goes first.
     #[arg(long, value_name = "BYTES", env = "GOPROXY_EDGE_CACHE_BYTES", default_value = "1073741824",
@@ -97,7 +100,7 @@ pub struct Edge {
     #[arg(long, value_name = "DIR", env = "GOPROXY_EDGE_MODULES", default_value = "/usr/lib/nginx/modules")]
     modules: PathBuf,
     /// Port of clients.
-    #[arg(long, value_name = "PORT", env = "GOPROXY_EDGE_PORT", default_value = "8080",
+    #[arg(long, value_name = "PORT", env = "GOPROXY_EDGE_PORT", default_value_t = edge::PORT,
           value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// Address of the pages /livez, /startz, /readyz and /metrics. Default: port 8082 of every address.
@@ -229,7 +232,7 @@ impl Edge {
     /// The flags as the agent uses them.
     pub fn options(self) -> agent::Options {
         agent::Options {
-            fleet: self.fleet,
+            fleet: FleetName::told(self.fleet),
             namespace: self.namespace.unwrap_or_else(own_namespace),
             pod: self.pod_name,
             state: self.state,

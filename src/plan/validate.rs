@@ -94,6 +94,11 @@ impl FleetName {
     pub fn of(fleet: &GoProxy) -> Self {
         Self(fleet.metadata.name.clone().unwrap_or_default())
     }
+
+    /// That by which an edge's pod was told whose it is.
+    pub fn told(name: String) -> Self {
+        Self(name)
+    }
 }
 
 #[cfg(test)]

@@ -21,13 +21,14 @@ use crate::{
     backoff::{Backoff, chance},
     edge::peers::Endpoint,
     engine::contract::PORT_NAME,
+    plan::validate::FleetName,
 };
 
 /// Which fleet this edge is for.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) namespace: String,
-    pub(super) fleet: String,
+    pub(super) fleet: FleetName,
     /// The name of this edge.
     pub(super) pod: String,
 }
@@ -46,9 +47,9 @@ pub(super) fn resource() -> ApiResource {
 
 /// Watches both until nobody listens any more. Each has its own connection and its own pauses after failures.
 pub(super) async fn watch(client: Client, target: Target, inputs: mpsc::Sender<Input>) {
-    let state = watcher::Config::default().fields(&format!("metadata.name={}", target.fleet));
+    let state = watcher::Config::default().fields(&format!("metadata.name={}", target.fleet.edge_state()));
     let states = watcher(target.states(client.clone()), state);
-    let slices = watcher::Config::default().labels(&format!("kubernetes.io/service-name={}-engine", target.fleet));
+    let slices = watcher::Config::default().labels(&format!("kubernetes.io/service-name={}", target.fleet.engine()));
     let endpoints = watcher(Api::<EndpointSlice>::namespaced(client, &target.namespace), slices);
     let state = take(states, "EdgeState", async |event| match event {
         Event::Apply(object) | Event::InitApply(object) => {
@@ -201,8 +202,8 @@ mod tests {
     async fn one_object_and_the_pods_of_one_service_are_asked_for_and_a_failure_is_waited_out() {
         let (service, mut requests) =
             tower_test::mock::pair::<http::Request<kube::client::Body>, http::Response<kube::client::Body>>();
-        let [namespace, fleet, pod] = ["team", "corp", "corp-edge-0"].map(str::to_owned);
-        let target = Target { namespace, fleet, pod };
+        let [namespace, pod] = ["team", "corp-edge-0"].map(str::to_owned);
+        let target = Target { namespace, fleet: FleetName::unchecked("corp"), pod };
         let (inputs, mut input) = mpsc::channel(16);
         let watching = watch(Client::new(service, "team"), target, inputs);
         let server = tokio::spawn(async move {

@@ -40,15 +40,13 @@ use self::{
     place::{Place, Programs},
     serving::{Frame, Serving, Told},
 };
-
-/// The port of the pages, where nobody says.
-const PAGES: u16 = 8082;
+use crate::plan::{object::edge::AGENT_PORT, validate::FleetName};
 
 /// What an agent is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The fleet.
-    pub fleet: String,
+    pub fleet: FleetName,
     /// Its namespace.
     pub namespace: String,
     /// The name of this edge among those of the fleet.
@@ -69,7 +67,7 @@ pub struct Options {
     pub modules: PathBuf,
     /// Port of clients.
     pub port: u16,
-    /// Where /livez, /startz, /readyz and /metrics are. Absent: port 8082 of every address.
+    /// Where /livez, /startz, /readyz and /metrics are. Absent: [`AGENT_PORT`] of every address.
     pub pages: Option<SocketAddr>,
 }
 
@@ -111,7 +109,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let pushing = control::run(sockets, serving.clone(), acknowledge, Arc::clone(&figures));
     let counting = log::run(Arc::clone(&place), serving.clone(), Arc::clone(&figures));
     let every = if frame.ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv4Addr::UNSPECIFIED) };
-    let address = options.pages.unwrap_or(SocketAddr::new(every, PAGES));
+    let address = options.pages.unwrap_or(SocketAddr::new(every, AGENT_PORT));
     let pages = pages::serve(address, pages::Pages::new(acknowledged.clone(), serving.clone(), place, figures));
     let outside = outside(options, inputs, serving, acknowledged);
     tokio::select! {

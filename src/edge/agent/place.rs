@@ -7,9 +7,12 @@ use std::{
 };
 
 use super::{Input, serving::Told};
-use crate::edge::{
-    nginx::{Structure, file},
-    peers::Endpoint,
+use crate::{
+    edge::{
+        nginx::{Structure, file},
+        peers::Endpoint,
+    },
+    plan::object::edge::CONFIGURATION,
 };
 
 /// The scripts, by the names that nginx's file calls them by.
@@ -22,9 +25,6 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("held.lua", include_str!("../lua/held.lua")),
     ("health.lua", include_str!("../lua/health.lua")),
 ];
-
-/// nginx's file, below the directory.
-const CONFIGURATION: &str = "conf/nginx.conf";
 
 /// What nginx is.
 #[derive(Clone, Debug)]

@@ -79,7 +79,8 @@ pub(super) async fn run(
 
 /// The entry of this edge is its own: the field manager is its name, so that no edge takes another's away.
 async fn write(api: &Api<DynamicObject>, target: &Target, report: &EdgeReport) -> Result<(), String> {
-    let Target { fleet: name, pod, .. } = target;
+    let Target { fleet, pod, .. } = target;
+    let name = fleet.edge_state();
     let kind = resource();
     let entry = json!({
         "apiVersion": kind.api_version, "kind": kind.kind, "metadata": { "name": name },
@@ -106,6 +107,7 @@ mod tests {
         token::KeySet,
         wire::push,
     };
+    use crate::plan::validate::FleetName;
 
     fn serving() -> Serving {
         let held = held(settings());
@@ -147,8 +149,8 @@ mod tests {
     #[tokio::test]
     async fn an_edge_writes_its_own_entry_when_that_changes_and_again_where_it_failed() {
         let (service, mut requests) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
-        let [namespace, fleet, pod] = ["team", "corp", "corp-edge-0"].map(str::to_owned);
-        let target = Target { namespace, fleet, pod };
+        let [namespace, pod] = ["team", "corp-edge-0"].map(str::to_owned);
+        let target = Target { namespace, fleet: FleetName::unchecked("corp"), pod };
         let (serve, serving) = watch::channel(serving());
         let (acknowledge, acknowledged) = watch::channel(None);
         let client = Client::new(service, "team");
