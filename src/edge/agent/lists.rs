@@ -37,8 +37,21 @@ const REMEMBERED: usize = 50_000;
 /// After a failure the copy is served for so long without asking again.
 const REST: Duration = Duration::from_secs(5);
 
+/// For so long clients are told again that there is nothing: as long as nginx does of what never changes.
+const ABSENT: Duration = Duration::from_secs(5);
+
+/// For so long they are told again that the engine failed. Those who waited for their turn then do not ask one after the other.
+const FAILED: Duration = Duration::from_secs(1);
+
+/// The longest answer without a list that is told again, and the longest path of which anything is remembered. Both are what somebody who
+/// tries paths could fill memory with.
+const AGAIN_MAX: usize = 1024;
+
 /// What the engine may take longer than its longest fetch.
 const BEYOND_FETCH: Duration = Duration::from_secs(20);
+
+/// What nginx says at once where no engine takes a connection.
+const AWAY: [StatusCode; 2] = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE];
 
 /// Headers of an answer that clients get.
 const PASSED: [&str; 2] = ["content-type", "last-modified"];
@@ -56,6 +69,8 @@ struct Known {
 #[derive(Debug, Default)]
 struct Slot {
     known: Mutex<Option<Known>>,
+    /// Until when clients are told again that there is no list, and in which words.
+    without: Mutex<Option<(Moment, Response<Bytes>)>>,
     turn: Arc<Turn<()>>,
 }
 
@@ -132,6 +147,9 @@ impl Lists {
             return ("MISS", Err(Unanswered::Late(Duration::ZERO)));
         };
         let slot = self.slot(path);
+        if let Some(answer) = slot.without(self.now()) {
+            return ("HIT", Ok(answer));
+        }
         let does = slot.does(self.now(), bounds);
         self.figures.listed(does);
         match does {
@@ -146,6 +164,9 @@ impl Lists {
             Serve::Ask => {
                 let turn = Arc::clone(&slot.turn).lock_owned().await;
                 // Whoever waited for its turn finds what the one before it was told.
+                if let Some(answer) = slot.without(self.now()) {
+                    return ("HIT", Ok(answer));
+                }
                 if slot.does(self.now(), bounds) == Serve::Ask {
                     return self.renew(&slot, path, patience, turn).await;
                 }
@@ -162,6 +183,9 @@ impl Lists {
     }
 
     fn slot(&self, path: &str) -> Arc<Slot> {
+        if path.len() > AGAIN_MAX {
+            return Arc::default();
+        }
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= REMEMBERED && !slots.contains_key(path) {
             // Those that somebody is busy with stay, so that nobody asks twice.
@@ -179,9 +203,21 @@ impl Lists {
         turn: OwnedMutexGuard<()>,
     ) -> (&'static str, Answered) {
         let asked = self.fetch(path, true, patience).await;
+        let away = matches!(&asked, Ok(answer) if AWAY.contains(&answer.status()));
+        let left = if away && !slot.is_known() { self.left(path, patience).await } else { None };
+        slot.find(left.as_ref());
         let stale = slot.learn(&asked, self.now());
         drop(turn);
-        if stale { ("STALE", self.fetch(path, false, patience).await) } else { ("MISS", asked) }
+        match (stale, left) {
+            (false, _) => ("MISS", asked),
+            (true, Some(left)) => ("STALE", Ok(left)),
+            (true, None) => ("STALE", self.fetch(path, false, patience).await),
+        }
+    }
+
+    /// A copy that nginx has from before this agent began, which knows of none.
+    async fn left(&self, path: &str, patience: Duration) -> Option<Response<Bytes>> {
+        self.fetch(path, false, patience).await.ok().filter(|answer| answer.status() == StatusCode::OK)
     }
 
     async fn fetch(&self, path: &str, refresh: bool, patience: Duration) -> Answered {
@@ -195,6 +231,18 @@ impl Lists {
 }
 
 impl Slot {
+    fn is_known(&self) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Notes a copy of which nobody knows how old it is: at least as old as this process.
+    fn find(&self, left: Option<&Response<Bytes>>) {
+        let Some(left) = left else { return };
+        let begun = Moment(Duration::ZERO);
+        let (kept, digest) = (Kept::told(None, begun, false), Sha256::digest(left.body()).into());
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { kept, digest, rests_until: begun });
+    }
+
     /// Notes what the engine said. Whether it failed where there is a copy to serve instead.
     fn learn(&self, asked: &Answered, now: Moment) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,15 +256,28 @@ impl Slot {
             }
             Ok((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => {
                 *known = None;
+                self.repeat(asked, now.after(ABSENT));
                 false
             }
             Ok(_) | Err(_) => {
-                if let Some(known) = known.as_mut() {
-                    known.rests_until = now.after(REST);
+                match known.as_mut() {
+                    Some(known) => known.rests_until = now.after(REST),
+                    None => self.repeat(asked, now.after(FAILED)),
                 }
                 known.is_some()
             }
         }
+    }
+
+    fn repeat(&self, asked: &Answered, until: Moment) {
+        let answer = asked.as_ref().ok().filter(|answer| answer.body().len() <= AGAIN_MAX);
+        *self.without.lock().unwrap_or_else(PoisonError::into_inner) = answer.map(|answer| (until, answer.clone()));
+    }
+
+    /// The answer that there is no list, while it is told again.
+    fn without(&self, now: Moment) -> Option<Response<Bytes>> {
+        let without = self.without.lock().unwrap_or_else(PoisonError::into_inner);
+        without.as_ref().filter(|(until, _)| now < *until).map(|(_, answer)| answer.clone())
     }
 
     fn does(&self, now: Moment, bounds: Bounds) -> Serve {
@@ -225,5 +286,76 @@ impl Slot {
             Some(known) if now < known.rests_until => Serve::Copy,
             known => trust(known.map(|known| known.kept).as_ref(), now, bounds),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use futures::future::join_all;
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::edge::{
+        agent::serving::Now,
+        decide::tests::{held, settings},
+        peers::{Endpoint, Peers},
+        token::KeySet,
+        wire::push,
+    };
+
+    /// Lists over an nginx that has none and whose engine answers so. How often that was asked, too.
+    fn over(directory: &Path, status: StatusCode) -> (Arc<Lists>, Arc<AtomicUsize>) {
+        let copies = directory.join("copy.sock");
+        let listener = UnixListener::bind(&copies).unwrap();
+        let times = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&times);
+        let router = Router::new().fallback(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async move { (status, "no such module") }
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let held = held(settings());
+        let endpoint = Endpoint { pod: "corp-1-a".to_owned(), address: "10.0.0.1:3000".parse().unwrap() };
+        let push = push(&held, &Peers::default().next(&BTreeSet::from([endpoint]), &held.weights));
+        let now = Some(Arc::new(Now { held, keys: KeySet::default(), push }));
+        let (_, serving) = watch::channel(Serving { now, trouble: None, heard: (1, None) });
+        let lists = Lists { slots: Mutex::default(), copies, serving, figures: Arc::default(), begun: Instant::now() };
+        (Arc::new(lists), times)
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_for_what_is_not_there_are_one_question() {
+        for status in [StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR] {
+            let directory = tempfile::tempdir().unwrap();
+            let (lists, times) = over(directory.path(), status);
+            let clients = (0..20).map(|_| Arc::clone(&lists).get("/a.example/none/@v/list"));
+            for (_, answered) in join_all(clients).await {
+                let answer = answered.unwrap();
+                assert_eq!((answer.status(), &answer.body()[..]), (status, &b"no such module"[..]));
+            }
+            assert_eq!(times.load(Ordering::Relaxed), 1, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_there_is_asked_for_again_soon() {
+        let (slot, start) = (Slot::default(), Moment(Duration::from_secs(100)));
+        let told = |status: StatusCode| Ok(http::Response::builder().status(status).body(Bytes::new()).unwrap());
+        for (status, rest) in [(StatusCode::GONE, ABSENT), (StatusCode::BAD_GATEWAY, FAILED)] {
+            assert!(!slot.learn(&told(status), start), "there is no copy to serve instead");
+            assert!(slot.without(start).is_some_and(|answer| answer.status() == status));
+            assert!(slot.without(start.after(rest)).is_none());
+        }
+        let long = http::Response::builder().status(404).body(Bytes::from(vec![b'x'; AGAIN_MAX + 1])).unwrap();
+        assert!(!slot.learn(&Ok(long), start));
+        assert!(slot.without(start).is_none(), "nobody fills memory with what is not there");
+        assert!(!slot.learn(&told(StatusCode::OK), start));
+        assert!(slot.learn(&told(StatusCode::BAD_GATEWAY), start), "a copy is served instead");
+        assert!(slot.without(start).is_none());
     }
 }
