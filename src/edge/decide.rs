@@ -69,6 +69,8 @@ pub enum Room {
     Mutable,
     /// Past the cache, to a revision that is tried.
     Canary,
+    /// To the checksum database, through the engine and the cache.
+    Sums,
 }
 
 /// Why a request does not go on. The variants are what logs and metrics tell apart; the text is for the client.
@@ -92,9 +94,6 @@ pub enum Refused {
     /// Somebody known who may not.
     #[error("you may not read this module")]
     Forbidden,
-    /// A checksum database, which this edge does not pass on: the go command then asks it directly.
-    #[error("this proxy passes no checksum database on")]
-    NoSums,
 }
 
 impl Refused {
@@ -104,7 +103,6 @@ impl Refused {
             Self::Path(_) | Self::Untold(_) => 400,
             Self::Unknown => 401,
             Self::Address | Self::PrivateAddress | Self::Forbidden => 403,
-            Self::NoSums => 404,
         }
     }
 
@@ -117,7 +115,6 @@ impl Refused {
             Self::PrivateAddress => "private-address",
             Self::Unknown => "unknown",
             Self::Forbidden => "forbidden",
-            Self::NoSums => "no-sums",
         }
     }
 }
@@ -130,6 +127,7 @@ impl Room {
             Self::Zip => "zip",
             Self::Mutable => "mutable",
             Self::Canary => "canary",
+            Self::Sums => "sums",
         }
     }
 }
@@ -188,10 +186,10 @@ fn judge(held: &Held, keys: &KeySet, ask: &Ask<'_>, now: Timestamp, noted: &mut 
     }
     let client = identity.as_ref().map_or(Client::Address(address), |identity| Client::Subject(&identity.subject));
     let choice = held.weights.choose(client);
-    let room = room(&path, choice)?;
+    let room = room(&path, choice);
     let revision = match (room, choice) {
         (Room::Canary, Choice::Canary { revision, .. }) | (_, Choice::Stable(revision)) => revision,
-        (Room::Small | Room::Zip | Room::Mutable, Choice::Canary { fallback, .. }) => fallback,
+        (Room::Small | Room::Zip | Room::Mutable | Room::Sums, Choice::Canary { fallback, .. }) => fallback,
     };
     let revision = revision.to_owned();
     Ok(Answer::Pass { path, room, revision })
@@ -214,14 +212,15 @@ fn identify(
     Ok(Some(claims.identity))
 }
 
-fn room(path: &RequestPath, choice: Choice<'_>) -> Result<Room, Refused> {
+fn room(path: &RequestPath, choice: Choice<'_>) -> Room {
     match (path, choice) {
-        (RequestPath::Sums { .. }, _) => Err(Refused::NoSums),
+        // Every revision asks the same database.
+        (RequestPath::Sums { .. }, _) => Room::Sums,
         // Lists come from one copy that every client shares, so nobody gets one of a revision that is only tried.
-        (RequestPath::Module { .. }, _) if path.freshness() == Freshness::Mutable => Ok(Room::Mutable),
-        (RequestPath::Module { .. }, Choice::Canary { .. }) => Ok(Room::Canary),
-        (RequestPath::Module { item: Item::File(_, File::Zip), .. }, Choice::Stable(_)) => Ok(Room::Zip),
-        (RequestPath::Module { .. }, Choice::Stable(_)) => Ok(Room::Small),
+        (RequestPath::Module { .. }, _) if path.freshness() == Freshness::Mutable => Room::Mutable,
+        (RequestPath::Module { .. }, Choice::Canary { .. }) => Room::Canary,
+        (RequestPath::Module { item: Item::File(_, File::Zip), .. }, Choice::Stable(_)) => Room::Zip,
+        (RequestPath::Module { .. }, Choice::Stable(_)) => Room::Small,
     }
 }
 

@@ -12,6 +12,10 @@ use crate::gomod::{InvalidModulePath, ModulePath, Query, Tile, Version};
 /// The longest target. Twice what the longest real module path with a pseudo-version takes.
 pub const TARGET_MAX: usize = 1024;
 
+/// What follows a database in a path where more than one element does.
+const LOOKUP: &str = "lookup";
+const TILE: &str = "tile";
+
 /// What the go command sends for an exclamation mark.
 const ESCAPED_MARK: &str = "%21";
 
@@ -27,7 +31,7 @@ pub enum RequestPath {
     },
     /// Something of a checksum database.
     Sums {
-        /// Its name, which is a host name.
+        /// Where it is.
         database: DatabaseName,
         /// What of it.
         item: SumsItem,
@@ -71,7 +75,8 @@ pub enum SumsItem {
     Tile(Tile),
 }
 
-/// The name of a checksum database: a host name in small letters.
+/// Where a checksum database is: a host name in small letters, which is its name where nobody said more; and a port and a path where its
+/// address has them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DatabaseName(String);
 
@@ -130,7 +135,9 @@ pub enum Refusal {
     )]
     FileOfQuery,
     /// No database has this name.
-    #[error("the name of a checksum database is a host name in small letters")]
+    #[error(
+        "a checksum database is named by a host name in small letters, with the port and the path of its address if it has any"
+    )]
     Database,
     /// A path below a database that it does not have.
     #[error(
@@ -237,13 +244,24 @@ impl File {
 }
 
 impl DatabaseName {
-    /// The name, if it is a host name in small letters.
+    /// Where it is, in its one spelling. What begins the name of something in it is no part of that.
     pub fn parse(text: &str) -> Option<Self> {
+        let (authority, path) = text.split_once('/').map_or((text, None), |(authority, path)| (authority, Some(path)));
+        let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
         let label = |label: &str| {
             let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
             !label.is_empty() && label.bytes().all(plain) && !label.starts_with('-') && !label.ends_with('-')
         };
-        (text.len() <= 253 && text.split('.').all(label)).then(|| Self(text.to_owned()))
+        let port_fits = port.is_none_or(|port| {
+            !port.starts_with('0') && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        });
+        let element = |element: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~+-".contains(&byte);
+            !matches!(element, "" | "." | ".." | LOOKUP | TILE) && element.bytes().all(plain)
+        };
+        let path_fits = path.is_none_or(|path| path.split('/').all(element));
+        let fits = host.len() <= 253 && host.split('.').all(label) && port_fits && path_fits;
+        fits.then(|| Self(text.to_owned()))
     }
 
     /// As it stands in a URL.
@@ -263,7 +281,9 @@ fn decode(target: &[u8]) -> Result<String, Refusal> {
     if target.len() > TARGET_MAX {
         return Err(Refusal::Long);
     }
-    let expected = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!@+".contains(&byte);
+    // The address of a database may have a port.
+    let colon = target.starts_with(b"/sumdb/");
+    let expected = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!@+".contains(&byte) || (colon && byte == b':');
     let mut path = String::with_capacity(target.len());
     let mut position = 0;
     while let Some(byte) = target.get(position).copied() {
@@ -300,12 +320,14 @@ fn file(module: &ModulePath, name: &str) -> Result<Item, Refusal> {
 }
 
 fn sums(path: &str) -> Result<RequestPath, Refusal> {
-    let (database, rest) = path.split_once('/').ok_or(Refusal::Sums)?;
+    let marks = [LOOKUP, TILE].map(|mark| path.find(&format!("/{mark}/")));
+    let end = marks.into_iter().flatten().min().or_else(|| path.rfind('/')).ok_or(Refusal::Sums)?;
+    let (database, rest) = (&path[..end], &path[end + 1..]);
     let database = DatabaseName::parse(database).ok_or(Refusal::Database)?;
     let item = match rest {
         "supported" => SumsItem::Supported,
         "latest" => SumsItem::Latest,
-        _ => match rest.strip_prefix("lookup/") {
+        _ => match rest.strip_prefix(LOOKUP).and_then(|rest| rest.strip_prefix('/')) {
             Some(asked) => lookup(asked)?,
             None => SumsItem::Tile(Tile::parse(rest).ok_or(Refusal::Sums)?),
         },

@@ -56,6 +56,9 @@ impl Part {
 impl Line {
     /// What was asked for.
     pub(super) fn what(&self) -> &'static str {
+        if self.path.starts_with("/sumdb/") {
+            return "sums";
+        }
         let endings = [(".info", "info"), (".mod", "mod"), (".zip", "zip"), ("/list", "list"), ("/@latest", "latest")];
         endings.iter().find(|(ending, _)| self.path.ends_with(ending)).map_or("other", |(_, what)| what)
     }
@@ -179,6 +182,7 @@ mod tests {
             r#"{"status":200,"bytes":7,"seconds":0.1,"upstreamStatus":"404 : 200","cache":"HIT","path":"/a/@v/list","x":1}"#,
         );
         assert_eq!((good.what(), good.cache(), good.code(), good.fell_back()), ("list", "HIT", "2xx", true));
+        assert_eq!(line(r#"{"path":"/sumdb/s.example/latest"}"#).what(), "sums");
         let odd = line(r#"{"status":99,"upstreamStatus":"502, 200","cache":"evil","path":"/a.b/x"}"#);
         assert_eq!((odd.what(), odd.cache(), odd.code(), odd.fell_back()), ("other", "none", "other", false));
     }

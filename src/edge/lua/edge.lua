@@ -17,7 +17,7 @@ local PLAIN = [[\A/(?:[a-z0-9_~-]+(?:\.[a-z0-9_~-]+)*/)+@v/v(?:0|[1-9]\d*)\.(?:0
 -- What is remembered by a longer key than this would be somebody's way to fill memory.
 local KEY_MAX = 2048
 -- Locations of nginx by the room that the agent names.
-local ROOMS = { small = "@small", zip = "@small", mutable = "@mutable", canary = "@canary" }
+local ROOMS = { small = "@small", zip = "@small", mutable = "@mutable", canary = "@canary", sums = "@sums" }
 
 -- What was pushed last, as this worker has it.
 local held

@@ -87,6 +87,7 @@ fn front(structure: &Structure) -> Vec<Directive> {
     server.push(Directive::block("location", &["@canary"], canary(structure)));
     server.push(Directive::block("location", &["@fallback"], fallback(structure)));
     server.push(Directive::block("location", &["@mutable"], mutable_passed(structure)));
+    server.push(Directive::block("location", &["@sums"], sums(structure)));
     server
 }
 
@@ -131,10 +132,12 @@ fn zip(structure: &Structure) -> Vec<Directive> {
     location
 }
 
-/// To the engines, through the cache.
+/// To the engines, through the cache. Of a failure nothing is left after a second, but those who waited for it do not ask one after the
+/// other. Lists have no such line: a failure would take the place of the copy.
 fn passed(structure: &Structure) -> Vec<Directive> {
     let mut lines = to_engine(structure);
     lines.extend(kept());
+    lines.push(Directive::words("proxy_cache_valid", &["500", "502", "503", "504", "1s"]));
     lines
 }
 
@@ -153,6 +156,24 @@ fn canary(structure: &Structure) -> Vec<Directive> {
 fn fallback(structure: &Structure) -> Vec<Directive> {
     let mut lines = vec![Directive::words("set", &["$edge_fallback", "1"])];
     lines.extend(passed(structure));
+    lines
+}
+
+/// To a checksum database, which engines pass on and do not keep. Records never change, but nobody checks them on the way: what is wrong is
+/// not kept for long, and what clients got before is good until there is something newer.
+fn sums(structure: &Structure) -> Vec<Directive> {
+    let mut lines = to_engine(structure);
+    lines.extend([
+        Directive::words("proxy_cache", &["modules"]),
+        Directive::words("proxy_cache_valid", &["200", "10m"]),
+        Directive::words("proxy_cache_valid", &["404", "410", "5s"]),
+        Directive::words(
+            "proxy_cache_use_stale",
+            &["error", "timeout", "updating", "http_500", "http_502", "http_503", "http_504"],
+        ),
+        Directive::words("proxy_cache_background_update", &["on"]),
+        Directive::words("add_header", &["X-Cache-Status", "$upstream_cache_status", "always"]),
+    ]);
     lines
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const GOOD: [(&str, &str, Freshness); 22] = [
+const GOOD: [(&str, &str, Freshness); 26] = [
     ("/golang.org/x/text/@v/list", "", Freshness::Mutable),
     ("/golang.org/x/text/@latest", "", Freshness::Mutable),
     ("/golang.org/x/text/@v/v0.38.0.info", "", Freshness::Immutable),
@@ -26,6 +26,10 @@ const GOOD: [(&str, &str, Freshness); 22] = [
     ("/sumdb/sum.golang.org/lookup/github.com/!azure/x@v1.0.0", "", Freshness::Immutable),
     ("/sumdb/sum.golang.org/tile/8/1/x001/x234/067.p/3", "", Freshness::Immutable),
     ("/sumdb/sum.golang.org/tile/8/data/000", "", Freshness::Immutable),
+    ("/sumdb/mirror.example.com:8443/Go_1/sumdb/sum.golang.org/latest", "", Freshness::Mutable),
+    ("/sumdb/localhost:1/latest/latest", "", Freshness::Mutable),
+    ("/sumdb/mirror.example.com/go/lookup/a.b/tile/lookup/c@v1.0.0", "", Freshness::Immutable),
+    ("/sumdb/mirror.example.com/go/tile/8/data/000", "", Freshness::Immutable),
 ];
 
 #[test]
@@ -109,6 +113,18 @@ fn what_is_not_canonical_is_refused_with_its_reason() {
         ("/sumdb/sum.golang.org/lookup/example.com/m@v2.0.0", Refusal::Version),
         ("/sumdb/sum.golang.org/lookup/example.com/M@v1.0.0", module(InvalidModulePath::Escape)),
         ("/sumdb/sum.golang.org/secret", Refusal::Sums),
+        ("/sumdb/sum.golang.org:/latest", Refusal::Database),
+        ("/sumdb/sum.golang.org:080/latest", Refusal::Database),
+        ("/sumdb/sum.golang.org:65536/latest", Refusal::Database),
+        ("/sumdb/sum.golang.org:80:80/latest", Refusal::Database),
+        ("/sumdb/user@sum.golang.org/latest", Refusal::Database),
+        ("/sumdb/sum.golang.org/a!b/latest", Refusal::Database),
+        ("/sumdb/sum.golang.org/a:b/latest", Refusal::Database),
+        ("/sumdb/sum.golang.org/../latest", Refusal::DotElement),
+        ("/sumdb/sum.golang.org/tile/tile/8/data/000", Refusal::Sums),
+        ("/sumdb/sum.golang.org/lookup/lookup/a.b/c@v1.0.0", module(InvalidModulePath::Host)),
+        ("/sumdb/sum.golang.org/lookup", Refusal::Sums),
+        ("/example.com:80/m/@v/list", byte(b':', 12)),
     ] {
         assert_eq!(RequestPath::parse(target.as_bytes()), Err(refusal), "{target:?}");
     }
@@ -164,9 +180,10 @@ fn path() -> impl Strategy<Value = RequestPath> {
             };
             Some(RequestPath::Module { module, item })
         });
-    let of_database = (module(), version(), 0_u8..4, any::<u32>()).prop_filter_map(
+    let database = "[a-z]{1,3}\\.[a-z]{2}(:[1-9][0-9]{0,3})?(/(lookup|tile|latest|[A-Za-z0-9._~+-]{1,3})){0,2}";
+    let of_database = (database, module(), version(), 0_u8..4, any::<u32>()).prop_filter_map(
         "one that fits",
-        |(module, version, which, number)| {
+        |(database, module, version, which, number)| {
             let item = match which {
                 0 => SumsItem::Supported,
                 1 => SumsItem::Latest,
@@ -174,7 +191,7 @@ fn path() -> impl Strategy<Value = RequestPath> {
                 _ if version.fits(&module) => SumsItem::Lookup(module, version),
                 _ => return None,
             };
-            Some(RequestPath::Sums { database: DatabaseName::parse("sum.golang.org")?, item })
+            Some(RequestPath::Sums { database: DatabaseName::parse(&database)?, item })
         },
     );
     prop_oneof![3 => of_module, 1 => of_database]
@@ -196,6 +213,7 @@ fn target() -> impl Strategy<Value = Vec<u8>> {
         Just("/sumdb/sum.golang.org".to_owned()),
         Just("/tile/8/0/001".to_owned()),
         Just("/lookup/".to_owned()),
+        Just(":8443".to_owned()),
         "[A-Za-z0-9._~+@%-]{0,4}",
         "\\PC{0,2}",
     ];

@@ -17,11 +17,13 @@ use crate::origin::server::Server;
 
 type Case = (&'static str, fn(&mut Pod<'_>) -> Result<()>);
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 16] = [
     ("is ready once nginx has what it needs, and not before", begins),
     ("asks once for what never changes", hit),
     ("takes one spelling of a path and refuses others", paths),
+    ("passes a checksum database on, and keeps it", sums),
     ("fetches once what many ask for at once", collapse),
+    ("asks once for what fails, too", failure),
     ("sees a new version in time", list),
     ("serves what it has while nothing behind it does", upstream_away),
     ("keeps what holds when it is told what it does not understand", doubt),
@@ -120,8 +122,22 @@ fn paths(pod: &mut Pod<'_>) -> Result<()> {
         let answer = send(pod.front, method, "/a.example/one/@v/list", "")?;
         ensure!(answer.status == 405, "{method}: {answer:?}");
     }
-    // The go command then asks the database itself.
-    ensure!(get(pod.front, "/sumdb/sum.golang.org/supported")?.status == 404, "the database is passed on");
+    Ok(())
+}
+
+/// Once it was passed on, clients get it while the database is away.
+fn sums(pod: &mut Pod<'_>) -> Result<()> {
+    let record = "/sumdb/sums.example:8443/db/lookup/a.example/!one@v1.0.0";
+    for (path, content) in [("/sumdb/sums.example/supported", ""), (record, "1\na record\n")] {
+        pod.module(path, content.as_bytes())?;
+        let answer = expect(pod.front, path, 200, "MISS")?;
+        ensure!(answer == content.as_bytes(), "{path}: other bytes: {answer:?}");
+        expect(pod.front, path, 200, "HIT")?;
+        ensure!(asked(pod.stable.as_ref(), path)? == 1, "the engine was asked more than once for {path}");
+    }
+    // An engine that knows no such database says so, and the go command asks that itself.
+    expect(pod.front, "/sumdb/other.example/supported", 404, "MISS")?;
+    ensure!(get(pod.front, "/sumdb/sums.example/secret")?.status == 400, "a database was asked for anything");
     Ok(())
 }
 
@@ -138,6 +154,24 @@ fn collapse(pod: &mut Pod<'_>) -> Result<()> {
     }
     let times = asked(pod.stable.as_ref(), path)?;
     ensure!(times == 1, "the engine was asked {times} times");
+    Ok(())
+}
+
+/// A file that the engine cannot open is none that is not there.
+fn failure(pod: &mut Pod<'_>) -> Result<()> {
+    const CLIENTS: usize = 20;
+    let front = pod.front;
+    for path in ["/a.example/broken/@v/v1.0.0.mod", "/a.example/broken/@v/list"] {
+        pod.broken(path)?;
+        let clients: Vec<_> = (0..CLIENTS).map(|_| thread::spawn(move || get(front, path))).collect();
+        for client in clients {
+            let answer = client.join().ok().context("a client fell")??;
+            ensure!(answer.status == 500, "{path}: {answer:?}");
+        }
+        // What failed is forgotten after a second, which some of them may be late by.
+        let times = asked(pod.stable.as_ref(), path)?;
+        ensure!((1..4).contains(&times), "the engine was asked for {path} {times} times");
+    }
     Ok(())
 }
 
@@ -283,6 +317,10 @@ fn agent_killed(pod: &mut Pod<'_>) -> Result<()> {
     pod.start_agent()?;
     pod.ready()?;
     expect(pod.front, "/a.example/%21five/@v/v1.0.0.mod", 404, "MISS")?;
+    pod.stable.take().context("the server is stopped")?.stop()?;
+    let list = expect(pod.front, "/a.example/one/@v/list", 200, "STALE")?;
+    ensure!(list.ends_with(b"v1.1.0\n"), "a copy that another agent had made is lost: {list:?}");
+    pod.stable = Some(pod.again("stable")?);
     Ok(())
 }
 

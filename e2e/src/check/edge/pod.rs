@@ -107,6 +107,13 @@ impl<'a> Pod<'a> {
         fs::write(&path, content).with_context(|| format!("write {}", path.display()))
     }
 
+    /// What is there in their storage and cannot be read: a link to itself.
+    pub(super) fn broken(&self, path: &str) -> Result<()> {
+        let path = self.modules.join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().context("a path with a directory")?)?;
+        std::os::unix::fs::symlink(&path, &path).with_context(|| format!("link {}", path.display()))
+    }
+
     /// Tells the agent something new. Returns the number of the settings.
     pub(super) fn tell(&mut self, weights: &Value) -> Result<i64> {
         self.tell_all(weights, 60)
