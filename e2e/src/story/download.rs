@@ -20,7 +20,8 @@ use crate::origin::generated::{self, Module};
 use crate::origin::server::{self, Request};
 
 pub(super) const ORIGIN: &str = "origin";
-const FLEET: &str = "public";
+/// The fleet of these stories.
+pub(super) const FLEET: &str = "public";
 /// A name that the origin's certificate is good for too, and that nothing in the cluster leads to.
 pub(super) const OUTSIDE: &str = "mirror.example";
 
@@ -260,7 +261,7 @@ fn pod() -> Value {
 }
 
 /// A fleet that knows this origin and its checksum database alone; returns what clients are told to set.
-async fn fleet(stage: &Stage, origin: &Origin, mut spec: Value) -> Result<ClientSettings> {
+pub(super) async fn fleet(stage: &Stage, origin: &Origin, mut spec: Value) -> Result<ClientSettings> {
     spec["upstream"] = origin.upstream("authority")?;
     stage.apply_fleet(&origin.namespace, FLEET, spec).await?;
     let fleet = stage.wait_settled(&origin.namespace, FLEET).await?;
@@ -269,7 +270,7 @@ async fn fleet(stage: &Stage, origin: &Origin, mut spec: Value) -> Result<Client
 }
 
 /// Where the host reaches the fleet.
-async fn address(stage: &Stage, namespace: &str) -> Result<String> {
+pub(super) async fn address(stage: &Stage, namespace: &str) -> Result<String> {
     let services: Api<Service> = Api::namespaced(stage.client.clone(), namespace);
     let spec = services.get(FLEET).await.context("the fleet has no Service")?.spec;
     Ok(format!("http://{}", spec.and_then(|spec| spec.cluster_ip).context("the Service has no address")?))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Stage, Story, adopt, download, engines, policy, serving, troubles};
+use super::{Stage, Story, adopt, behind_edge, download, engines, policy, serving, troubles};
 use crate::{
     cluster::until,
     image::{self, Image},
@@ -30,6 +30,14 @@ pub const ALL: &[Story] = &[
         tell: engines::goproxy_serves_without_the_origin,
     },
     Story { name: "a fleet changes its engine and back", tell: engines::a_fleet_changes_its_engine_and_back },
+    Story {
+        name: "an edge keeps what clients download, and serves it without a proxy",
+        tell: behind_edge::an_edge_keeps_what_clients_download,
+    },
+    Story {
+        name: "an edge's pods are replaced under load, and no request is lost",
+        tell: behind_edge::pods_of_an_edge_are_replaced_under_load,
+    },
     Story { name: "private modules are never asked for at an origin", tell: download::private_modules_stay_private },
     Story { name: "the autoscaler reads its metric", tell: serving::the_autoscaler_reads_its_metric },
     Story { name: "a change loses no request where revisions overlap", tell: serving::a_change_loses_no_request },
@@ -55,7 +63,8 @@ pub const ALL: &[Story] = &[
 ];
 
 /// What the stories run in pods, besides the operator.
-pub const IMAGES: [Image; 5] = [Image::Athens, Image::Athens0180, Image::Goproxy, Image::Origin, Image::Busybox];
+pub const IMAGES: [Image; 6] =
+    [Image::Athens, Image::Athens0180, Image::Goproxy, Image::Edge, Image::Origin, Image::Busybox];
 
 /// Loads the images and installs the operator.
 pub async fn prepare(stage: &Stage, progress: &Progress) -> Result<()> {

@@ -30,7 +30,7 @@ const NODE_PORT: u16 = 8477;
 const SOON: Duration = Duration::from_mins(1);
 
 /// With the fleet's label, only the proxy's port of a pod is reached by other pods, and it reaches no service of the node; without
-/// the label both is possible, so it is the policy that keeps them apart.
+/// the label both is possible, so it is the policy that keeps them apart. Behind an edge, that port is the edge's alone.
 pub fn only_the_port_is_open(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let address = format!("{NODE_ADDRESS}/32");
@@ -67,10 +67,11 @@ async fn with_node_service(stage: &Stage) -> Result<()> {
     let guarded = Doors { port: true, other_port: false, node: false };
     let open = Doors { port: true, other_port: true, node: true };
     expect(stage, &own, "with the fleet's label", &guarded).await?;
-    label(stage, &Value::Null).await?;
+    label(stage, STAND_IN, "goproxy.rs/fleet", &Value::Null).await?;
     expect(stage, &own, "without the fleet's label", &open).await?;
-    label(stage, &json!("corp")).await?;
+    label(stage, STAND_IN, "goproxy.rs/fleet", &json!("corp")).await?;
     expect(stage, &own, "with the fleet's label again", &guarded).await?;
+    only_an_edge_comes_in(stage, &proxy).await?;
     stage.abandon(NAMESPACE).await
 }
 
@@ -115,11 +116,28 @@ async fn reaches(stage: &Stage, from: &str, at: &str) -> Result<bool> {
     }
 }
 
-/// Gives the stand-in this fleet's label, or takes it away.
-async fn label(stage: &Stage, fleet: &Value) -> Result<()> {
+/// Gives a pod this label, or takes it away.
+async fn label(stage: &Stage, pod: &str, key: &str, value: &Value) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(stage.client.clone(), NAMESPACE);
-    let edit = json!({"metadata": {"labels": {"goproxy.rs/fleet": fleet}}});
-    pods.patch(STAND_IN, &PatchParams::default(), &Patch::Merge(edit)).await?;
+    let edit = json!({"metadata": {"labels": {key: value}}});
+    pods.patch(pod, &PatchParams::default(), &Patch::Merge(edit)).await?;
+    Ok(())
+}
+
+/// Once clients come through an edge, the proxy's port is open to pods of the edge and to nobody else.
+async fn only_an_edge_comes_in(stage: &Stage, proxy: &str) -> Result<()> {
+    let mut spec = in_memory();
+    spec["edge"] = json!({});
+    stage.apply_fleet(NAMESPACE, "corp", spec).await?;
+    let door = format!("{proxy}:3000/healthz");
+    for (edge, open) in [(Value::Null, false), (json!("corp"), true), (Value::Null, false)] {
+        label(stage, STRANGER, "goproxy.rs/edge", &edge).await?;
+        let what = format!("a pod with the label of an edge {edge} comes in: {open}");
+        until(&what, Duration::from_mins(2), || async {
+            Ok((reaches(stage, STRANGER, &door).await? == open).then_some(()))
+        })
+        .await?;
+    }
     Ok(())
 }
 

@@ -251,6 +251,13 @@ pub(super) async fn service_address(stage: &Stage, namespace: &str) -> Result<St
 
 /// One request on a connection of its own: status and body.
 pub(super) async fn ask(address: &str, path: &str, limit: Duration) -> Result<(u16, String)> {
+    let (head, body) = exchange(address, path, limit).await?;
+    let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
+    Ok((status, body))
+}
+
+/// The same, with the whole head of the answer.
+pub(super) async fn exchange(address: &str, path: &str, limit: Duration) -> Result<(String, String)> {
     let work = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: corp\r\nConnection: close\r\n\r\n").as_bytes()).await?;
@@ -258,8 +265,7 @@ pub(super) async fn ask(address: &str, path: &str, limit: Duration) -> Result<(u
         stream.read_to_end(&mut answer).await?;
         let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").context("the answer was cut off")?;
-        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
-        Ok((status, body.to_owned()))
+        Ok((head.to_owned(), body.to_owned()))
     };
     timeout(limit, work).await.with_context(|| format!("no answer within {limit:?}"))?
 }

@@ -1,0 +1,128 @@
+//! A real edge in front of real proxies: what clients get from it, and who may be away meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use goproxy_operator::api::{go_proxy::GoProxy, status::ClientsReach};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Stage, Telling,
+    download::{FLEET, Origin, address, fleet},
+    services::load::Load,
+    serving::{PATIENT, ask, exchange},
+};
+use crate::{
+    cluster::until,
+    go_client::GoClient,
+    origin::generated::{self, Module},
+};
+
+/// For an edge to be started, told and reached by clients, and for pods to end.
+const SOON: Duration = Duration::from_mins(2);
+
+/// A project downloads through an edge with every sum verified; and again, from records and files that the edge has, when no proxy is
+/// left.
+pub fn an_edge_keeps_what_clients_download(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "story-edge";
+        let origin = Origin::start(stage, namespace).await?;
+        let mut spec = spec(1);
+        let settings = fleet(stage, &origin, spec.clone()).await?;
+        reached(stage, namespace, 1).await?;
+        let url = address(stage, namespace).await?;
+        let work = tempfile::tempdir().context("cannot make a directory for the client")?;
+        let client = GoClient::new(work.path(), &settings, &url);
+        let project = |name: &str| work.path().join(name);
+        for name in ["first", "second"] {
+            generated::write_consumer(&project(name), false)?;
+        }
+        let cold = client.download(&project("first"), "cold").await?;
+        ensure!(cold.modules.len() == generated::MODULES, "{} modules came", cold.modules.len());
+        let records: usize = cold.records.values().sum();
+        ensure!(records >= generated::MODULES, "{records} records of the checksum database came: {:?}", cold.records);
+        hits(&url).await?;
+
+        let before = origin.requests(stage).await?.len();
+        spec["replicas"] = json!(0);
+        spec["upstream"] = origin.upstream("authority")?;
+        stage.apply_fleet(namespace, FLEET, spec).await?;
+        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
+        let proxies = ListParams::default().labels(&format!("goproxy.rs/fleet={FLEET}"));
+        until("no proxy is left", SOON, || async { Ok(pods.list(&proxies).await?.items.is_empty().then_some(())) })
+            .await?;
+        let warm = client.download(&project("second"), "warm").await.context("with no proxy")?;
+        ensure!(warm.modules.len() == cold.modules.len(), "{} modules came the second time", warm.modules.len());
+        ensure!(origin.requests(stage).await?.len() == before, "the origin was asked");
+        stage.progress.note(format!("  cold: {}; without a proxy: {}", cold.summary(), warm.summary()));
+        stage.abandon(namespace).await
+    })
+}
+
+/// Clients that never try again ask all the time while one pod of the edge after the other is deleted, each as soon as the one before is
+/// back.
+pub fn pods_of_an_edge_are_replaced_under_load(stage: &Stage) -> Telling<'_> {
+    Box::pin(async {
+        let namespace = "story-edge-load";
+        let origin = Origin::start(stage, namespace).await?;
+        fleet(stage, &origin, spec(2)).await?;
+        reached(stage, namespace, 2).await?;
+        let address = host(&address(stage, namespace).await?);
+        let paths: Vec<_> = (0..4).map(|index| Module::new(index, 0).zip().replace(".zip", ".mod")).collect();
+        for path in &paths {
+            ensure!(ask(&address, path, PATIENT).await?.0 == 200, "{path} cannot be had");
+        }
+        let load = Load::start(&address, &paths);
+        load.more().await?;
+        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
+        for name in [0, 1].map(|place| format!("{FLEET}-edge-{place}")) {
+            let old = pods.get(&name).await?.uid();
+            pods.delete(&name, &DeleteParams::default()).await?;
+            until("another pod of the edge is there", SOON, || async {
+                Ok(pods.get_opt(&name).await?.filter(|pod| pod.uid() != old))
+            })
+            .await?;
+            reached(stage, namespace, 2).await?;
+            load.more().await?;
+        }
+        let asked = load.stop().await?;
+        stage.progress.note(format!("  {} requests, {} failed", asked.sent, asked.failed.len()));
+        ensure!(asked.failed.is_empty(), "{} of {} failed: {:?}", asked.failed.len(), asked.sent, asked.failed);
+        stage.abandon(namespace).await
+    })
+}
+
+fn spec(edges: i32) -> Value {
+    json!({ "edge": { "replicas": edges }, "rollout": { "scaleDownDelay": "5s" } })
+}
+
+/// Waits until clients reach the edge, and so many pods of it are ready.
+async fn reached(stage: &Stage, namespace: &str, pods: i32) -> Result<()> {
+    let reached = |fleet: &GoProxy| {
+        let edge = fleet.status.as_ref().and_then(|status| status.edge.as_ref());
+        edge.is_some_and(|edge| edge.ready_replicas == pods && edge.clients == ClientsReach::Edges)
+    };
+    stage.wait_fleet(namespace, FLEET, "clients reach the edge", SOON, reached).await?;
+    stage.wait_settled(namespace, FLEET).await.map(drop)
+}
+
+/// What was never asked for is fetched, and then it is there; what the go command has fetched is there.
+async fn hits(url: &str) -> Result<()> {
+    let (never, fetched) = (Module::new(1, 0).zip(), generated::consumed().next().context("no module")?.zip());
+    for (path, expected) in [(&never, "MISS"), (&never, "HIT"), (&fetched, "HIT")] {
+        let (head, _) = exchange(&host(url), path, PATIENT).await?;
+        let cache = head.lines().find_map(|line| line.strip_prefix("X-Cache-Status: ")).unwrap_or_default();
+        ensure!(head.contains(" 200 ") && cache == expected, "{path}: {expected} was expected: {head}");
+    }
+    Ok(())
+}
+
+/// Where the host reaches a Service, without the scheme.
+fn host(url: &str) -> String {
+    format!("{}:80", url.trim_start_matches("http://"))
+}
