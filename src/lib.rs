@@ -31,7 +31,8 @@
 //!
 //! An edge's pod is nginx and the agent ([`edge::agent`]). What changes while clients are served is pushed into nginx's memory; the script
 //! there looks decisions up and asks the agent for others, each of which is one call of [`edge::decide::decide`]. What pods and the operator
-//! agree on is in [`plan::edge`]. Mirrors, limits and keys of tokens are rooms without anybody in them yet.
+//! agree on is in [`plan::edge`]. Mirrors, limits and keys of tokens are rooms without anybody in them yet; checksum databases are passed on
+//! as the engine does.
 //!
 //! Start reading at [`plan::plan`]: one screen, from [`plan::Observed`] to [`plan::Plan`].
 //!
@@ -45,7 +46,8 @@
 //!    something other than time changed.
 //! 3. **A revision is a text.** What pods are made of is rendered once and stored in a `ControllerRevision`; its
 //!    Deployment and ConfigMap are made from that text alone. Its name is a digest of what the *user* said, in Secrets too where those may be read, so another
-//!    default or a label added by a newer operator restarts no pod, and going back is exact. Raising
+//!    default or a label added by a newer operator restarts no pod, and going back is exact. What an edge's pods are made of is such
+//!    a text as well, of which the last is kept (`plan::edge::record`). Raising
 //!    `engine::contract::ENGINE_CONTRACT` is the one way to roll fleets on purpose, a handful at a time, and no more
 //!    once a handful does not get on (`controller::slots` has the rule and its reasons). Where somebody
 //!    deleted the text of the revision that serves, what is left of it is not touched until clients have moved on; on a

@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Stage, Telling,
     download::{FLEET, Origin, address, fleet},
-    services::load::Load,
-    serving::{PATIENT, ask, exchange},
+    serving::{Asked, Asking, PATIENT, ask, exchange},
 };
 use crate::{
     cluster::until,
@@ -77,8 +76,7 @@ pub fn pods_of_an_edge_are_replaced_under_load(stage: &Stage) -> Telling<'_> {
         for path in &paths {
             ensure!(ask(&address, path, PATIENT).await?.0 == 200, "{path} cannot be had");
         }
-        let load = Load::start(&address, &paths);
-        load.more().await?;
+        let clients: Vec<_> = paths.iter().map(|path| Asking::start(address.clone(), path, PATIENT)).collect();
         let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
         for name in [0, 1].map(|place| format!("{FLEET}-edge-{place}")) {
             let old = pods.get(&name).await?.uid();
@@ -88,11 +86,13 @@ pub fn pods_of_an_edge_are_replaced_under_load(stage: &Stage) -> Telling<'_> {
             })
             .await?;
             reached(stage, namespace, 2).await?;
-            load.more().await?;
         }
-        let asked = load.stop().await?;
-        stage.progress.note(format!("  {} requests, {} failed", asked.sent, asked.failed.len()));
-        ensure!(asked.failed.is_empty(), "{} of {} failed: {:?}", asked.failed.len(), asked.sent, asked.failed);
+        for (client, path) in clients.into_iter().zip(paths) {
+            let Asked { sent, failed, last_error, .. } = client.stop().await?;
+            stage.progress.note(format!("  {path}: {sent} requests, {failed} failed"));
+            ensure!(sent > 50, "only {sent} requests were sent");
+            ensure!(failed == 0, "{failed} of {sent} requests for {path} failed: {last_error}");
+        }
         stage.abandon(namespace).await
     })
 }

@@ -110,7 +110,7 @@ pub fn a_change_loses_no_request(stage: &Stage) -> Telling<'_> {
         stage.cluster.namespace(namespace).await?;
         stage.apply_fleet(namespace, "corp", in_memory()).await?;
         stage.wait_settled(namespace, "corp").await?;
-        let client = Asking::start(service_address(stage, namespace).await?, PATIENT);
+        let client = Asking::start(service_address(stage, namespace).await?, READY, PATIENT);
         for workers in [4, 5] {
             let mut spec = in_memory();
             spec["engine"] = json!({"fetchWorkers": workers});
@@ -134,7 +134,7 @@ pub fn two_writers_never_share_a_disk(stage: &Stage) -> Telling<'_> {
         let first = stable(&stage.wait_settled(namespace, "corp").await?)?;
         let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
         let watch = Writers::start(pods.clone());
-        let client = Asking::start(service_address(stage, namespace).await?, BRISK);
+        let client = Asking::start(service_address(stage, namespace).await?, READY, BRISK);
         let spec = json!({"storage": {"disk": {"size": "1Gi"}}, "engine": {"fetchWorkers": 4}});
         stage.apply_fleet(namespace, "corp", spec).await?;
         let second = stable(&stage.wait_settled(namespace, "corp").await?)?;
@@ -174,7 +174,7 @@ pub fn athens_is_upgraded_and_taken_back(stage: &Stage) -> Telling<'_> {
         spec["upstream"] = origin.upstream("authority")?;
         becomes(stage, namespace, &mut spec, "v0.18.0").await?;
         let address = service_address(stage, namespace).await?;
-        let client = Asking::start(address.clone(), PATIENT);
+        let client = Asking::start(address.clone(), READY, PATIENT);
         becomes(stage, namespace, &mut spec, "v0.18.1").await?;
 
         let connection = begin(&address, &slow.zip()).await?;
@@ -242,6 +242,9 @@ pub(super) const PATIENT: Duration = Duration::from_secs(10);
 /// holds on to it does not notice that another pod serves, so this is what a measured gap may be too long by.
 const BRISK: Duration = Duration::from_millis(500);
 
+/// What a proxy answers as long as it serves.
+const READY: &str = "/readyz";
+
 /// Host and port of the fleet's Service, as the host reaches it.
 pub(super) async fn service_address(stage: &Stage, namespace: &str) -> Result<String> {
     let services: Api<Service> = Api::namespaced(stage.client.clone(), namespace);
@@ -280,24 +283,24 @@ async fn body_of(address: &str, path: &str) -> Result<String> {
 
 /// What a client saw that asked one request after the other and never tried one again.
 #[derive(Debug, Default)]
-struct Asked {
-    sent: usize,
-    failed: usize,
-    last_error: String,
+pub(super) struct Asked {
+    pub(super) sent: usize,
+    pub(super) failed: usize,
+    pub(super) last_error: String,
     longest_gap: Duration,
 }
 
 /// A client that asks until it is stopped.
-struct Asking {
+pub(super) struct Asking {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<Asked>,
 }
 
 impl Asking {
     /// A request that is not answered within the limit has failed, and the next one is sent.
-    fn start(address: String, limit: Duration) -> Self {
+    pub(super) fn start(address: String, path: &str, limit: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let (stopped, path) = (Arc::clone(&stop), path.to_owned());
         let task = tokio::spawn(async move {
             let mut asked = Asked::default();
             let mut last_answer = Instant::now();
@@ -308,7 +311,7 @@ impl Asking {
             while !stopped.load(Ordering::Relaxed) || !served {
                 pace.tick().await;
                 asked.sent += 1;
-                let answer = ask(&address, "/readyz", limit).await;
+                let answer = ask(&address, &path, limit).await;
                 served = matches!(answer, Ok((200, _)));
                 match answer {
                     Ok((200, _)) => {
@@ -330,7 +333,7 @@ impl Asking {
         Self { stop, task }
     }
 
-    async fn stop(self) -> Result<Asked> {
+    pub(super) async fn stop(self) -> Result<Asked> {
         self.stop.store(true, Ordering::Relaxed);
         timeout(Duration::from_mins(1), self.task)
             .await

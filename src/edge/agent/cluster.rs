@@ -198,6 +198,23 @@ mod tests {
         assert_eq!(shown(&known), ["a-2 10.0.0.2:3000"]);
     }
 
+    /// The answer to a list of either kind, or a failure.
+    fn listed(of_state: bool, fails: bool) -> http::Response<kube::client::Body> {
+        let item = if of_state {
+            json!({ "metadata": { "name": "corp", "uid": "u", "generation": 3 }, "spec": { "protocol": 1 },
+                    "status": { "edges": { "corp-edge-0": { "protocol": 1, "generation": 7 } } } })
+        } else {
+            serde_json::to_value(slice("s", &json!([one("corp-1-a", "10.0.0.1", None)]))).unwrap()
+        };
+        let (code, body) = if fails {
+            (500, json!({ "kind": "Status", "code": 500 }))
+        } else {
+            (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [item] }))
+        };
+        let body = kube::client::Body::from(body.to_string().into_bytes());
+        http::Response::builder().status(code).body(body).unwrap()
+    }
+
     #[tokio::test]
     async fn one_object_and_the_pods_of_one_service_are_asked_for_and_a_failure_is_waited_out() {
         let (service, mut requests) =
@@ -212,26 +229,14 @@ mod tests {
             while open.len() < 2 {
                 let (request, reply) = requests.next_request().await.unwrap();
                 let uri = request.uri().to_string();
-                let states = uri.contains("/edgestates?");
                 if uri.contains("watch=true") {
                     open.push(reply);
                     continue;
                 }
+                let of_state = uri.contains("/edgestates?");
                 let first = !asked.iter().any(|before: &String| before.contains("/edgestates?"));
-                let item = if states {
-                    json!({ "metadata": { "name": "corp", "uid": "u", "generation": 3 }, "spec": { "protocol": 1 },
-                            "status": { "edges": { "corp-edge-0": { "protocol": 1, "generation": 7 } } } })
-                } else {
-                    serde_json::to_value(slice("s", &json!([one("corp-1-a", "10.0.0.1", None)]))).unwrap()
-                };
-                let (status, body) = if states && first {
-                    (500, json!({ "kind": "Status", "code": 500 }))
-                } else {
-                    (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [item] }))
-                };
                 asked.push(uri);
-                let body = kube::client::Body::from(body.to_string().into_bytes());
-                reply.send_response(http::Response::builder().status(status).body(body).unwrap());
+                reply.send_response(listed(of_state, of_state && first));
             }
             asked
         });
@@ -240,7 +245,7 @@ mod tests {
             while told.is_none() || pods.is_none() {
                 match input.recv().await.unwrap() {
                     Input::State(state) => {
-                        told = Some((state.uid, state.generation, state.answered.unwrap().generation))
+                        told = Some((state.uid, state.generation, state.answered.unwrap().generation));
                     }
                     Input::Endpoints(endpoints) => pods = Some(endpoints),
                 }

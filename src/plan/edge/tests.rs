@@ -111,9 +111,9 @@ impl Story {
 
     /// What the edge's pods are made of, as it is stored, and its name.
     fn record(&mut self) -> (String, &mut Arc<StoredEdge>) {
-        let records = self.children.iter_mut().filter_map(|((_, name), child)| match &mut child.detail {
-            Detail::EdgeRecord(stored) => Some((name.clone(), stored)),
-            _ => None,
+        let records = self.children.iter_mut().filter_map(|((_, name), child)| {
+            let Detail::EdgeRecord(stored) = &mut child.detail else { return None };
+            Some((name.clone(), stored))
         });
         let mut records: Vec<_> = records.collect();
         assert_eq!(records.len(), 1, "one is kept");

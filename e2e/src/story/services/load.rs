@@ -20,21 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MORE: usize = 3;
 
 /// Clients under way, one for each path.
-pub(in crate::story) struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     clients: Vec<(Arc<AtomicUsize>, JoinHandle<Vec<String>>)>,
 }
 
 /// What they saw.
-pub(in crate::story) struct Asked {
-    pub(in crate::story) sent: usize,
+pub(super) struct Asked {
+    pub(super) sent: usize,
     /// What was no answer, or not the right one.
-    pub(in crate::story) failed: Vec<String>,
+    pub(super) failed: Vec<String>,
 }
 
 impl Load {
     /// Starts them.
-    pub(in crate::story) fn start(address: &str, paths: &[String]) -> Self {
+    pub(super) fn start(address: &str, paths: &[String]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let client = |path: &String| {
             let answered = Arc::new(AtomicUsize::new(0));
@@ -57,7 +57,7 @@ impl Load {
     }
 
     /// Waits until every client has some more answers.
-    pub(in crate::story) async fn more(&self) -> Result<()> {
+    pub(super) async fn more(&self) -> Result<()> {
         for (answered, _) in &self.clients {
             let goal = answered.load(Ordering::Relaxed) + MORE;
             until("a client has more answers", Duration::from_mins(2), || async {
@@ -69,7 +69,7 @@ impl Load {
     }
 
     /// Ends them.
-    pub(in crate::story) async fn stop(self) -> Result<Asked> {
+    pub(super) async fn stop(self) -> Result<Asked> {
         self.stop.store(true, Ordering::Relaxed);
         let mut asked = Asked { sent: 0, failed: Vec::new() };
         for (answered, task) in self.clients {

@@ -7,7 +7,7 @@ mod etcd_outage;
 mod fleets;
 mod git;
 mod kept_locks;
-pub(super) mod load;
+mod load;
 mod locks;
 mod own_redis;
 mod ownership;

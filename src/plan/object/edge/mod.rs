@@ -139,7 +139,7 @@ fn headless(fleet: &ValidFleet, name: &str, pods: BTreeMap<String, String>, numb
     Object::new(Kind::Service, name, &service)
 }
 
-/// In: clients. Out: names, and whatever is not node-local, because the API server may be at any address and port; the engines are among that.
+/// In: clients, and whoever reads the agent's figures. Out: names, and whatever is not node-local, because the API server may be at any address and port; the engines are among that.
 fn network_policy(fleet: &ValidFleet) -> Object {
     let name = fleet.name.edge();
     let policy = NetworkPolicy {
@@ -148,7 +148,7 @@ fn network_policy(fleet: &ValidFleet) -> Object {
             pod_selector: Some(selector(pod_labels(&fleet.name))),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![NetworkPolicyIngressRule {
-                ports: Some(vec![port("TCP", Some(PORT))]),
+                ports: Some([PORT, AGENT_PORT].map(|number| port("TCP", Some(number))).into()),
                 ..NetworkPolicyIngressRule::default()
             }]),
             egress: Some(vec![names(), elsewhere()]),

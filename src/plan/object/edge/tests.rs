@@ -167,7 +167,8 @@ fn files_are_kept_on_the_node_or_on_a_volume_of_the_pod() {
 #[test]
 fn clients_reach_the_edge_and_the_edge_nothing_of_the_node() {
     let spec = body(&made(&smallest(), &edge()), Kind::NetworkPolicy, "corp-edge")["spec"].clone();
-    assert_eq!(spec["ingress"], json!([{ "ports": [{ "port": 8080, "protocol": "TCP" }] }]));
+    let open = |port| json!({ "port": port, "protocol": "TCP" });
+    assert_eq!(spec["ingress"], json!([{ "ports": [open(8080), open(8082)] }]));
     assert_eq!(spec["egress"], super::super::network_policy::build(&smallest(), false).body["spec"]["egress"]);
     assert_eq!(spec["egress"][1]["to"][0]["ipBlock"]["except"], json!(["169.254.0.0/16"]));
 }
