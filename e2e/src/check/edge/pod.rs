@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -107,11 +108,11 @@ impl<'a> Pod<'a> {
         fs::write(&path, content).with_context(|| format!("write {}", path.display()))
     }
 
-    /// What is there in their storage and cannot be read: a link to itself.
+    /// What is there in their storage and no file: a socket, which nobody can open, and which is a failure to a server of files.
     pub(super) fn broken(&self, path: &str) -> Result<()> {
         let path = self.modules.join(path.trim_start_matches('/'));
         fs::create_dir_all(path.parent().context("a path with a directory")?)?;
-        std::os::unix::fs::symlink(&path, &path).with_context(|| format!("link {}", path.display()))
+        UnixListener::bind(&path).map(drop).with_context(|| format!("bind {}", path.display()))
     }
 
     /// Tells the agent something new. Returns the number of the settings.
