@@ -116,12 +116,13 @@ fn reconciling(report: &Report) -> Judgement {
         (Verdict::Planned(_), Some(rollout), _) => {
             (true, Reason::Progressing, waiting_text(rollout.waiting_for.reason, report.overlap))
         }
+        (Verdict::Planned(_), None, RegionState::Progressing | RegionState::Unavailable) if report.ready > 0 => {
+            without_an_edge(report)
+        }
         (Verdict::Planned(_), None, RegionState::Progressing | RegionState::Unavailable) => without_a_pod(report),
         (Verdict::Planned(_), None, RegionState::Stopped) => (false, Reason::Stopped, "spec.replicas is 0"),
-        (Verdict::Planned(_), None, RegionState::Healthy) if edge_changes(report).is_some() => {
-            (true, Reason::Progressing, edge_changes(report).unwrap_or_default())
-        }
-        (Verdict::Planned(_), None, RegionState::Healthy) => (false, Reason::Available, "nothing is under way"),
+        (Verdict::Planned(_), None, RegionState::Healthy) => edge_changes(report)
+            .map_or((false, Reason::Available, "nothing is under way"), |change| (true, Reason::Progressing, change)),
     };
     Judgement { type_: ConditionType::Reconciling, holds, reason, message: message.to_owned() }
 }
@@ -137,6 +138,13 @@ fn without_a_pod(report: &Report) -> (bool, Reason, &'static str) {
             (false, trouble.obstacle.reason, "nothing is under way: pods serve again once what they miss is back")
         }
     }
+}
+
+/// Whether something is under way in a fleet whose proxies serve and whose edge does not. Clients came to it, so pods of it were ready
+/// before: they wait for what they lost, or for somebody.
+fn without_an_edge(report: &Report) -> (bool, Reason, &'static str) {
+    let lost = "nothing is under way: clients are served again once a pod of the edge is ready";
+    edge_changes(report).map_or((false, Reason::EdgeUnavailable, lost), |change| (true, Reason::Progressing, change))
 }
 
 /// What a fleet waits for whose clients do not reach yet what the spec says.
@@ -294,7 +302,10 @@ fn summary(fleet: &GoProxy, report: &Report, version: Option<&str>) -> String {
         (Verdict::StorageTaken(refusal), ..) => Some(format!("StorageTaken: {}", refusal.message)),
         (_, Some(Trouble { obstacle, .. }), _) => Some(format!("{}: {}", obstacle.reason.as_str(), obstacle.message)),
         (_, None, Some(rollout)) => Some(rollout_text(rollout.phase, rollout.waiting_for.until.as_ref())),
-        (_, None, None) => None,
+        (_, None, None) => {
+            let outage = report.edge.as_ref().and_then(EdgeSight::outage);
+            outage.map(|obstacle| format!("{}: {}", obstacle.reason.as_str(), obstacle.message))
+        }
     };
     let edge = report.edge.as_ref().map(|edge| format!("edge {}/{}", edge.ready, edge.replicas));
     let served = [Some(served), edge].into_iter().flatten().collect::<Vec<_>>().join(", ");

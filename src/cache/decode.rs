@@ -7,7 +7,6 @@ mod volumes;
 
 use std::{borrow::Cow, sync::Arc};
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ApiResource, DynamicResourceScope, NamespaceResourceScope};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -22,7 +21,7 @@ use crate::{
     plan::{
         DeploymentView, Lead, StatefulSetView,
         edge::EdgeStateView,
-        object::{EDGE_ONLY_ANNOTATION, FLEET_LABEL, Fingerprint, Kind, REVISION_LABEL},
+        object::{EDGE_ONLY_ANNOTATION, FLEET_LABEL, Fingerprint, Kind},
         volume::ClaimView,
     },
 };

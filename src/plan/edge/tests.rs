@@ -368,7 +368,19 @@ fn an_edge_that_nobody_answers_for_is_told_and_nobody_goes_round_it() {
         assert!(message.contains("kubectl describe pod corp-edge-0"), "{message}");
     }
     assert_eq!(story.plan().report.state, RegionState::Unavailable);
+    let (status, reason, message) = condition(&story, "Reconciling");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "EdgeUnavailable"),
+        "its proxies are ready, and none starts"
+    );
+    assert!(message.contains("once a pod of the edge is ready"), "{message}");
+    assert_eq!(condition(&story, "Stalled").0, "False", "it serves again without a change of the fleet");
+    let summary = told(&story).summary.unwrap();
+    assert!(summary.starts_with("1/1 proxies v0.18.1, edge 0/2; EdgeUnavailable: edge corp-edge "), "{summary}");
     assert_eq!(story.selector(), json!({ "goproxy.rs/edge": "corp" }));
+    story.spec = spec(None, "Info");
+    assert!(condition(&story, "Reconciling").2.contains("before clients leave the edge"), "that way out is a change");
 }
 
 #[test]
