@@ -1,6 +1,6 @@
 //! The stories that need a real API server and controllers, but no containers.
 
-use super::{Story, changes, convergence, corpus, edge, faults, leadership, logs, rights, secrets, surface};
+use super::{Story, at_rest, changes, convergence, corpus, edge, faults, leadership, logs, rights, secrets, surface};
 
 /// The one that needs [`Stage::drill`](super::Stage::drill).
 pub const WITH_DRILL: Story =
@@ -41,7 +41,7 @@ pub const ALL: &[Story] = &[
         name: "whatever goes wrong once with a call, the end is the same",
         tell: faults::whatever_goes_wrong_the_end_is_the_same,
     },
-    Story { name: "nothing is written at rest, nor after a restart", tell: convergence::nothing_is_written_at_rest },
+    Story { name: "nothing is written at rest, nor after a restart", tell: at_rest::nothing_is_written_at_rest },
     Story { name: "a right that was taken away is named", tell: rights::a_right_that_was_taken_is_named },
     // It takes every fleet that is left with it.
     Story { name: "a definition that was taken away is named", tell: rights::a_definition_that_was_taken_is_named },

@@ -15,6 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 
 pub mod adopt;
+pub mod at_rest;
 pub mod behind_edge;
 pub mod changes;
 pub mod control_plane;
