@@ -1,20 +1,17 @@
-//! A real edge in front of real proxies: what clients get from it, and who may be away meanwhile.
+//! A real edge in front of real proxies: what clients get from it.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use goproxy_operator::api::{go_proxy::GoProxy, status::ClientsReach};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, ResourceExt as _,
-    api::{DeleteParams, ListParams},
-};
-use serde_json::{Value, json};
+use kube::{Api, api::ListParams};
+use serde_json::json;
 
 use super::{
     Stage, Telling,
     download::{FLEET, Origin, address, fleet},
-    serving::{Asked, Asking, PATIENT, ask, exchange},
+    serving::{PATIENT, exchange},
 };
 use crate::{
     cluster::until,
@@ -23,7 +20,7 @@ use crate::{
 };
 
 /// For an edge to be started, told and reached by clients, and for pods to end.
-const SOON: Duration = Duration::from_mins(2);
+pub(super) const SOON: Duration = Duration::from_mins(2);
 
 /// A project downloads through an edge with every sum verified; and again, from records and files that the edge has, when no proxy is
 /// left.
@@ -31,7 +28,7 @@ pub fn an_edge_keeps_what_clients_download(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let namespace = "story-edge";
         let origin = Origin::start(stage, namespace).await?;
-        let mut spec = spec(1);
+        let mut spec = json!({ "edge": {}, "rollout": { "scaleDownDelay": "5s" } });
         let settings = fleet(stage, &origin, spec.clone()).await?;
         reached(stage, namespace, 1).await?;
         let url = address(stage, namespace).await?;
@@ -63,46 +60,8 @@ pub fn an_edge_keeps_what_clients_download(stage: &Stage) -> Telling<'_> {
     })
 }
 
-/// Clients that never try again ask all the time while one pod of the edge after the other is deleted, each as soon as the one before is
-/// back.
-pub fn pods_of_an_edge_are_replaced_under_load(stage: &Stage) -> Telling<'_> {
-    Box::pin(async {
-        let namespace = "story-edge-load";
-        let origin = Origin::start(stage, namespace).await?;
-        fleet(stage, &origin, spec(2)).await?;
-        reached(stage, namespace, 2).await?;
-        let address = host(&address(stage, namespace).await?);
-        let paths: Vec<_> = (0..4).map(|index| Module::new(index, 0).zip().replace(".zip", ".mod")).collect();
-        for path in &paths {
-            ensure!(ask(&address, path, PATIENT).await?.0 == 200, "{path} cannot be had");
-        }
-        let clients: Vec<_> = paths.iter().map(|path| Asking::start(address.clone(), path, PATIENT)).collect();
-        let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
-        for name in [0, 1].map(|place| format!("{FLEET}-edge-{place}")) {
-            let old = pods.get(&name).await?.uid();
-            pods.delete(&name, &DeleteParams::default()).await?;
-            until("another pod of the edge is there", SOON, || async {
-                Ok(pods.get_opt(&name).await?.filter(|pod| pod.uid() != old))
-            })
-            .await?;
-            reached(stage, namespace, 2).await?;
-        }
-        for (client, path) in clients.into_iter().zip(paths) {
-            let Asked { sent, failed, last_error, .. } = client.stop().await?;
-            stage.progress.note(format!("  {path}: {sent} requests, {failed} failed"));
-            ensure!(sent > 50, "only {sent} requests were sent");
-            ensure!(failed == 0, "{failed} of {sent} requests for {path} failed: {last_error}");
-        }
-        stage.abandon(namespace).await
-    })
-}
-
-fn spec(edges: i32) -> Value {
-    json!({ "edge": { "replicas": edges }, "rollout": { "scaleDownDelay": "5s" } })
-}
-
 /// Waits until clients reach the edge, and so many pods of it are ready.
-async fn reached(stage: &Stage, namespace: &str, pods: i32) -> Result<()> {
+pub(super) async fn reached(stage: &Stage, namespace: &str, pods: i32) -> Result<()> {
     let reached = |fleet: &GoProxy| {
         let edge = fleet.status.as_ref().and_then(|status| status.edge.as_ref());
         edge.is_some_and(|edge| edge.ready_replicas == pods && edge.clients == ClientsReach::Edges)
@@ -123,6 +82,6 @@ async fn hits(url: &str) -> Result<()> {
 }
 
 /// Where the host reaches a Service, without the scheme.
-fn host(url: &str) -> String {
+pub(super) fn host(url: &str) -> String {
     format!("{}:80", url.trim_start_matches("http://"))
 }

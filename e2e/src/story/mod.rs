@@ -23,6 +23,7 @@ pub mod convergence;
 pub mod corpus;
 pub mod download;
 pub mod edge;
+pub mod edge_under_load;
 pub mod engines;
 pub mod faults;
 pub mod lab;

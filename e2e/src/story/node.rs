@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Stage, Story, adopt, behind_edge, download, engines, policy, serving, troubles};
+use super::{Stage, Story, adopt, behind_edge, download, edge_under_load, engines, policy, serving, troubles};
 use crate::{
     cluster::until,
     image::{self, Image},
@@ -35,8 +35,8 @@ pub const ALL: &[Story] = &[
         tell: behind_edge::an_edge_keeps_what_clients_download,
     },
     Story {
-        name: "an edge's pods are replaced under load, and no request is lost",
-        tell: behind_edge::pods_of_an_edge_are_replaced_under_load,
+        name: "clients of an edge lose nothing while it changes and what is around it is away",
+        tell: edge_under_load::clients_of_an_edge_lose_nothing,
     },
     Story { name: "private modules are never asked for at an origin", tell: download::private_modules_stay_private },
     Story { name: "the autoscaler reads its metric", tell: serving::the_autoscaler_reads_its_metric },

@@ -287,7 +287,7 @@ pub(super) struct Asked {
     pub(super) sent: usize,
     pub(super) failed: usize,
     pub(super) last_error: String,
-    longest_gap: Duration,
+    pub(super) longest_gap: Duration,
 }
 
 /// A client that asks until it is stopped.
