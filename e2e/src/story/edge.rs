@@ -28,10 +28,15 @@ const NAMESPACE: &str = "edge";
 const SOON: Duration = Duration::from_secs(60);
 const PODS: [&str; 2] = ["corp-edge-0", "corp-edge-1"];
 
-fn with_edge(level: &str) -> Value {
+fn with_edge() -> Value {
     let mut spec = in_memory();
     spec["edge"] = json!({ "replicas": PODS.len() });
-    spec["engine"] = json!({ "logLevel": level });
+    spec
+}
+
+/// What makes another revision of it.
+fn another(mut spec: Value) -> Value {
+    spec["engine"] = json!({ "logLevel": "Debug" });
     spec
 }
 
@@ -124,7 +129,7 @@ pub fn an_edge_comes_stays_and_goes(stage: &Stage) -> Telling<'_> {
         stage.cluster.namespace(NAMESPACE).await?;
         stage.apply_fleet(NAMESPACE, "corp", in_memory()).await?;
         let first = stable(&stage.wait_settled(NAMESPACE, "corp").await?)?;
-        stage.apply_fleet(NAMESPACE, "corp", with_edge("Info")).await?;
+        stage.apply_fleet(NAMESPACE, "corp", with_edge()).await?;
         let ready = |fleet: &GoProxy| reach(fleet) == Some((2, ClientsReach::Engines));
         let fleet = stage.wait_fleet(NAMESPACE, "corp", "the edge's pods are ready", SOON, ready).await?;
         ensure!(holds(&fleet, "Ready") == Some(true), "clients were left alone");
@@ -153,8 +158,7 @@ async fn come(stage: &Stage, agents: &Agents, first: &str) -> Result<()> {
 }
 
 async fn change(stage: &Stage, agents: &Agents, first: &str) -> Result<()> {
-    // The default is no input; another level is.
-    stage.apply_fleet(NAMESPACE, "corp", with_edge("Debug")).await?;
+    stage.apply_fleet(NAMESPACE, "corp", another(with_edge())).await?;
     let moved = |fleet: &GoProxy| stable(fleet).is_ok_and(|now| now != first);
     let fleet = stage.wait_fleet(NAMESPACE, "corp", "clients move", SOON, moved).await?;
     let second = stable(&fleet)?;
@@ -171,9 +175,7 @@ async fn change(stage: &Stage, agents: &Agents, first: &str) -> Result<()> {
 }
 
 async fn go(stage: &Stage) -> Result<()> {
-    let mut spec = in_memory();
-    spec["engine"] = json!({ "logLevel": "Debug" });
-    stage.apply_fleet(NAMESPACE, "corp", spec).await?;
+    stage.apply_fleet(NAMESPACE, "corp", another(in_memory())).await?;
     let gone = |fleet: &GoProxy| fleet.status.as_ref().is_some_and(|status| status.edge.is_none());
     let fleet = stage.wait_fleet(NAMESPACE, "corp", "the edge goes", SOON, gone).await?;
     ensure!(selector(stage, "goproxy.rs/revision").await? == Some(stable(&fleet)?), "clients are led nowhere");
