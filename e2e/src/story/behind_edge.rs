@@ -1,11 +1,14 @@
 //! A real edge in front of real proxies: what clients get from it.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use goproxy_operator::api::{go_proxy::GoProxy, status::ClientsReach};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::ListParams};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ListParams, LogParams},
+};
 use serde_json::json;
 
 use super::{
@@ -67,7 +70,31 @@ pub(super) async fn reached(stage: &Stage, namespace: &str, pods: i32) -> Result
         edge.is_some_and(|edge| edge.ready_replicas == pods && edge.clients == ClientsReach::Edges)
     };
     stage.wait_fleet(namespace, FLEET, "clients reach the edge", SOON, reached).await?;
-    stage.wait_settled(namespace, FLEET).await.map(drop)
+    stage.wait_settled(namespace, FLEET).await?;
+    // What the Service says, the node carries out a moment later.
+    let address = host(&address(stage, namespace).await?);
+    until("the node leads clients to the edge", SOON, || async {
+        let (head, _) = exchange(&address, "/healthz", PATIENT).await?;
+        Ok(head.contains("Server: nginx").then_some(()))
+    })
+    .await
+}
+
+/// What the containers of a namespace said last, for whoever wonders why a story failed.
+pub(super) async fn words(stage: &Stage, namespace: &str) -> String {
+    let pods: Api<Pod> = Api::namespaced(stage.client.clone(), namespace);
+    let mut said = String::new();
+    for pod in pods.list(&ListParams::default()).await.map(|found| found.items).unwrap_or_default() {
+        let spec = pod.spec.clone().unwrap_or_default();
+        for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+            let name = &container.name;
+            let last = LogParams { container: Some(name.clone()), tail_lines: Some(20), ..LogParams::default() };
+            if let Ok(text) = pods.logs(&pod.name_any(), &last).await {
+                let _ = write!(said, "--- {name} of {}\n{text}", pod.name_any());
+            }
+        }
+    }
+    said
 }
 
 /// What was never asked for is fetched, and then it is there; what the go command has fetched is there.

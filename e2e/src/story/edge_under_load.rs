@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     Stage, Telling,
-    behind_edge::{SOON, host, reached},
+    behind_edge::{SOON, host, reached, words},
     download::{FLEET, Origin, address, fleet},
     serving::{Asked, Asking, PATIENT, ask, exchange},
 };
@@ -43,34 +43,39 @@ const GAP: Duration = Duration::from_secs(5);
 pub fn clients_of_an_edge_lose_nothing(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let origin = Origin::start(stage, NAMESPACE).await?;
-        let mut spec = json!({
-            "engine": { "kind": "Goproxy", "fetchTimeout": "30s" }, "rollout": { "scaleDownDelay": "5s" },
-            "upstream": origin.upstream("authority")?,
-        });
-        let settings = fleet(stage, &origin, spec.clone()).await?;
-        let url = address(stage, NAMESPACE).await?;
-        let load = Load::of(stage, &url).await?;
-        spec["edge"] = json!({ "replicas": PODS.len() });
-        load.lossless("an edge comes", load.becomes(&spec, true)).await?;
-
-        // A database that the go command asks where it asks for modules, as it does by itself with the public one.
-        ensure!(!settings.gosumdb.contains("http"), "clients are told where the database is: {}", settings.gosumdb);
-        let work = tempfile::tempdir().context("cannot make a directory for the client")?;
-        generated::write_consumer(&work.path().join("project"), false)?;
-        let brought =
-            GoClient::new(work.path(), &settings, &url).download(&work.path().join("project"), "cold").await?;
-        let records: usize = brought.records.values().sum();
-        ensure!(records >= generated::MODULES, "{records} records of the database came: {:?}", brought.records);
-
-        load.lossless("it is told something else", load.told(&mut spec)).await?;
-        load.lossless("its pods are replaced", load.replaced()).await?;
-        load.lossless("an agent is killed", load.agent_killed()).await?;
-        load.lossless("the API server is away, and an agent is killed", load.api_server_away()).await?;
-        load.nginx_killed().await?;
-        spec.as_object_mut().context("a spec is an object")?.remove("edge");
-        load.lossless("the edge goes", load.becomes(&spec, false)).await?;
-        stage.abandon(NAMESPACE).await
+        match lose_nothing(stage, &origin).await {
+            Ok(()) => stage.abandon(NAMESPACE).await,
+            Err(error) => Err(error.context(words(stage, NAMESPACE).await)),
+        }
     })
+}
+
+async fn lose_nothing(stage: &Stage, origin: &Origin) -> Result<()> {
+    let mut spec = json!({
+        "engine": { "kind": "Goproxy", "fetchTimeout": "30s" }, "rollout": { "scaleDownDelay": "5s" },
+        "upstream": origin.upstream("authority")?,
+    });
+    let settings = fleet(stage, origin, spec.clone()).await?;
+    let url = address(stage, NAMESPACE).await?;
+    let load = Load::of(stage, &url).await?;
+    spec["edge"] = json!({ "replicas": PODS.len() });
+    load.lossless("an edge comes", load.becomes(&spec, true)).await?;
+
+    // A database that the go command asks where it asks for modules, as it does by itself with the public one.
+    ensure!(!settings.gosumdb.contains("http"), "clients are told where the database is: {}", settings.gosumdb);
+    let work = tempfile::tempdir().context("cannot make a directory for the client")?;
+    generated::write_consumer(&work.path().join("project"), false)?;
+    let brought = GoClient::new(work.path(), &settings, &url).download(&work.path().join("project"), "cold").await?;
+    let records: usize = brought.records.values().sum();
+    ensure!(records >= generated::MODULES, "{records} records of the database came: {:?}", brought.records);
+
+    load.lossless("it is told something else", load.told(&mut spec)).await?;
+    load.lossless("its pods are replaced", load.replaced()).await?;
+    load.lossless("an agent is killed", load.agent_killed()).await?;
+    load.lossless("the API server is away, and an agent is killed", load.api_server_away()).await?;
+    load.nginx_killed().await?;
+    spec.as_object_mut().context("a spec is an object")?.remove("edge");
+    load.lossless("the edge goes", load.becomes(&spec, false)).await
 }
 
 /// Clients, and what they ask for.
