@@ -195,5 +195,6 @@ pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod render;
+pub mod sidecar;
 pub mod status;
 pub mod telemetry;
