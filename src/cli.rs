@@ -164,6 +164,10 @@ pub struct Installation {
     /// Image of the edge, by tag or digest. Without one, fleets cannot have an edge. Another one replaces the edge pods of every fleet, one after the other.
     #[arg(long, value_name = "IMAGE", env = "GOPROXY_OPERATOR_EDGE_IMAGE")]
     pub edge_image: Option<String>,
+    /// Image of the sidecar of proxies, by tag or digest: the operator's own. Without one, proxies have none, and fields that need one are
+    /// refused. Another one reaches a proxy with its next revision and restarts none.
+    #[arg(long, value_name = "IMAGE", env = "GOPROXY_OPERATOR_SIDECAR_IMAGE")]
+    pub sidecar_image: Option<String>,
     /// DNS suffix of Services.
     #[arg(long, value_name = "DOMAIN", env = "GOPROXY_OPERATOR_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
@@ -222,9 +226,23 @@ struct ElectionArgs {
 
 impl From<Installation> for Settings {
     fn from(given: Installation) -> Self {
-        let Installation { engine_image_repository, goproxy_image_repository, redis_image, edge_image, cluster_domain } =
-            given;
-        Self { engine_image_repository, goproxy_image_repository, redis_image, edge_image, cluster_domain }
+        let Installation {
+            engine_image_repository,
+            goproxy_image_repository,
+            redis_image,
+            edge_image,
+            sidecar_image,
+            cluster_domain,
+        } = given;
+        Self {
+            engine_image_repository,
+            goproxy_image_repository,
+            redis_image,
+            edge_image,
+            // An empty variable names none.
+            sidecar_image: sidecar_image.filter(|image| !image.is_empty()),
+            cluster_domain,
+        }
     }
 }
 

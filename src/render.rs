@@ -185,6 +185,7 @@ mod tests {
             goproxy_image_repository: Some("r/goproxy".to_owned()),
             redis_image: "r/redis:7.2.11".to_owned(),
             edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
+            sidecar_image: None,
             cluster_domain: "cluster.local".to_owned(),
         };
         render("test.yaml", text, &Arc::new(settings), Timestamp::UNIX_EPOCH)

@@ -151,7 +151,7 @@ pub(super) fn shown(message: &str, values: &str) -> Message {
 }
 
 /// Every form, for looking one up by its rule.
-static ALL: [&Form; 42] = [
+static ALL: [&Form; 43] = [
     &FETCH_TIMEOUT,
     &LIST_TTL,
     &SCALE_DOWN_DELAY,
@@ -192,6 +192,7 @@ static ALL: [&Form; 42] = [
     &GIT_HOST,
     &GIT_HOST_LOCAL,
     &LOGIN_NAME,
+    &MODULE_PATH,
     &EGRESS_ADDRESS,
     &NO_PROXY,
 ];

@@ -40,7 +40,9 @@ pub struct GoProxyStatus {
     /// Ready: clients are served. Reconciling: a change is under way. Stalled: it cannot go on by itself.
     /// EngineUpdateAvailable: a newer tested engine exists than the fleet runs; with the reason FaultyEngine, what it runs has a known fault.
     /// VolumeSized: False while the volume does not have the size that the spec asks for, and why; absent when it has.
-    /// LockReady: False while the Redis of lock.managedRedis does not answer; absent when it does.
+    /// VolumeHasRoom: False while little of the volume is free, or nothing. LockReady: False while the lock does not answer, with where and since
+    /// when. LoginsWork: False while a login with a probe, or a GitHub App, does not work, with the host, since when and why. StorageExclusive: False while
+    /// another operator's fleet marks the bucket as its own. These four are told from inside the pods, and absent where nothing there looks.
     /// EdgeReady: a pod of the edge serves, and none goes on by older settings; absent where there is no edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

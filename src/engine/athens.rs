@@ -7,7 +7,10 @@ pub mod config;
 pub mod secrets;
 
 use super::{Program, origins::Database};
-use crate::plan::validate::{ValidFleet, ValidStorage};
+use crate::{
+    plan::validate::{ValidFleet, ValidStorage},
+    sidecar::config::Layout,
+};
 
 /// Key of the configuration file in its ConfigMap.
 const CONFIG_FILE: &str = "config.toml";
@@ -32,6 +35,7 @@ pub fn program(fleet: &ValidFleet) -> Program {
         files: config::files(fleet),
         files_directory: CONFIG_DIRECTORY,
         data_directory: DATA_DIRECTORY,
+        layout: Layout::Athens,
         home_directory: HOME_DIRECTORY,
         volumes: secrets::key_file(fleet).into_iter().chain(secrets::logins(fleet)).collect(),
     }

@@ -1,13 +1,15 @@
 //! What the pods of every engine have in common: port, directories, times, and the pod built from them.
 
 mod pod;
+pub mod sidecar;
 mod way_out;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 pub use pod::pod_template;
 
-use super::coordination;
+use self::sidecar::Sidecar;
+use super::{Program, coordination};
 use crate::plan::validate::ValidFleet;
 
 /// Raised when pods of unchanged fleets must be made anew: that restarts them, a bounded number at a time.
@@ -65,6 +67,12 @@ impl Timing {
             grace_period: pre_stop.unwrap_or(0) + shutdown_timeout + MARGIN_SECONDS,
         }
     }
+}
+
+/// Files of a revision's ConfigMap: those of the engine, and what its sidecar is told.
+pub fn files(fleet: &ValidFleet, program: &Program) -> BTreeMap<String, String> {
+    let sidecar = Sidecar::of(fleet, program).map(|sidecar| (sidecar::CONFIG_FILE.to_owned(), sidecar.text()));
+    program.files.clone().into_iter().chain(sidecar).collect()
 }
 
 /// Rounded up, and never 0: the engine takes 0 as "give up at once".

@@ -14,7 +14,7 @@ use super::{
     contract::{PORT, SCRATCH_DIRECTORY, Timing},
     origins::{Database, chain},
 };
-use crate::plan::validate::ValidFleet;
+use crate::{plan::validate::ValidFleet, sidecar::config::Layout};
 
 /// Where the volume is mounted.
 const DATA_DIRECTORY: &str = "/var/lib/goproxy";
@@ -41,6 +41,7 @@ pub fn program(fleet: &ValidFleet) -> Program {
         files: BTreeMap::new(),
         files_directory: "",
         data_directory: DATA_DIRECTORY,
+        layout: Layout::Goproxy,
         home_directory: HOME_DIRECTORY,
         volumes: Vec::new(),
     }

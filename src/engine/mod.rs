@@ -21,6 +21,7 @@ pub use athens::secrets::{CLOUD_FILE, misses_key_file};
 use crate::{
     api::{go_proxy::EngineKind, status::ClientSettings},
     plan::validate::{Checksums, ValidFleet},
+    sidecar::config::Layout,
 };
 use origins::Database;
 
@@ -45,6 +46,8 @@ pub struct Program {
     pub files_directory: &'static str,
     /// Where the volume is mounted.
     pub data_directory: &'static str,
+    /// How modules lie on the volume.
+    pub layout: Layout,
     /// Home directory.
     pub home_directory: &'static str,
     /// Volumes of its own, each with its place.

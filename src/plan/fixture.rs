@@ -20,7 +20,7 @@ use crate::{
         quantity::Quantity,
     },
     engine::{
-        contract::{ENGINE_CONTRACT, pod_template},
+        contract::{ENGINE_CONTRACT, files, pod_template},
         coordination, program,
         version::Version,
     },
@@ -33,9 +33,13 @@ pub fn settings() -> Settings {
         goproxy_image_repository: Some("registry.example.com/goproxy".to_owned()),
         redis_image: "registry.example.com/redis:7.2.11".to_owned(),
         edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
+        sidecar_image: Some(SIDECAR_IMAGE.to_owned()),
         cluster_domain: "cluster.local".to_owned(),
     }
 }
+
+/// Image of the sidecar.
+pub const SIDECAR_IMAGE: &str = "registry.example.com/goproxy-operator:v1";
 
 /// A fleet as the API server tells of it, by itself.
 pub fn observed(fleet: Value) -> Observed {
@@ -120,6 +124,7 @@ pub fn smallest() -> ValidFleet {
         credentials: Vec::new(),
         restart: None,
         secrets: None,
+        sidecar_image: None,
         edge: None,
         scale_down_delay: Duration::from_secs(30),
         revision_history_limit: 5,
@@ -237,7 +242,7 @@ pub fn origin(name: &str, url: &str, try_next_on: TryNextOn) -> Origin {
 
 /// A login for a host, from a Secret.
 pub fn credential(host: &str, login: Login) -> ValidCredential {
-    ValidCredential { host: host.to_owned(), port: None, secret: "git".to_owned(), login }
+    ValidCredential { host: host.to_owned(), port: None, secret: "git".to_owned(), login, probe: None }
 }
 
 /// Every way in, two of them at ports of their own.
@@ -264,7 +269,7 @@ pub fn stored(fleet: &ValidFleet, name: &str) -> StoredRevision {
         may_overlap: coordination::may_overlap(fleet),
         agreement: coordination::agreement(fleet),
         template,
-        config: program.files,
+        config: files(fleet, &program),
         number: 1,
     }
 }

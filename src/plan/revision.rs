@@ -17,7 +17,7 @@ use crate::{
     api::go_proxy::{AccessMode, EngineKind, GoProxySpec, Storage},
     engine::{
         Program,
-        contract::{ENGINE_CONTRACT, pod_template},
+        contract::{ENGINE_CONTRACT, files, pod_template},
         coordination, program,
         version::{self, Version},
     },
@@ -145,7 +145,7 @@ pub fn wanted(spec: &GoProxySpec, fleet: &ValidFleet, stored: &BTreeMap<String, 
             may_overlap: coordination::may_overlap(fleet),
             agreement: coordination::agreement(fleet),
             template: render_template(fleet, &program, &name),
-            config: program.files,
+            config: files(fleet, &program),
             number: next,
         })
     });
@@ -181,6 +181,28 @@ mod tests {
         assert_eq!(name(&json!({ "kind": "Athens" }), &smallest()), plain);
         assert_eq!(name(&json!({ "kind": "Athens", "version": "v0.18.1" }), &smallest()), plain);
         assert_ne!(name(&json!({ "kind": "Goproxy" }), &mirror()), plain);
+    }
+
+    #[test]
+    fn a_sidecar_comes_with_the_next_revision_and_restarts_no_pod() {
+        let with =
+            ValidFleet { sidecar_image: Some("registry.example.com/goproxy-operator:v1".to_owned()), ..smallest() };
+        let other =
+            ValidFleet { sidecar_image: Some("registry.example.com/goproxy-operator:v2".to_owned()), ..smallest() };
+        let spec = spec(&json!({}));
+        let known = |revision: &Revision| BTreeMap::from([(revision.name.clone(), revision.stored.clone())]);
+        let without = wanted(&spec, &smallest(), &BTreeMap::new());
+        assert!(without.stored.template["spec"]["initContainers"].is_null());
+        assert_eq!(
+            wanted(&spec, &with, &known(&without)),
+            without,
+            "an upgrade of the operator would restart every proxy"
+        );
+        let first = wanted(&spec, &with, &BTreeMap::new());
+        assert_eq!(first.name, without.name);
+        assert_eq!(first.stored.template["spec"]["initContainers"][0]["name"], "sidecar");
+        assert_eq!(wanted(&spec, &other, &known(&first)), first);
+        assert_eq!(wanted(&spec, &smallest(), &known(&first)), first, "nor does turning sidecars off");
     }
 
     #[test]

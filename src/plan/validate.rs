@@ -43,6 +43,8 @@ pub struct Settings {
     pub redis_image: String,
     /// Image of the edge. `None`: fleets cannot have one.
     pub edge_image: Option<String>,
+    /// Image of the sidecar of proxies. `None`: they have none.
+    pub sidecar_image: Option<String>,
     /// DNS suffix of Services.
     pub cluster_domain: String,
 }
@@ -62,7 +64,20 @@ impl Settings {
         let known = named || self.image_repository(spec.engine_kind()).is_some();
         let engine = (!known).then(|| Refusal::new("spec.engine.image", NO_IMAGE));
         let edgeless = spec.edge.is_some() && self.edge_image.is_none();
-        engine.into_iter().chain(edgeless.then(|| Refusal::new("spec.edge", NO_EDGE_IMAGE)))
+        let edge = edgeless.then(|| Refusal::new("spec.edge", NO_EDGE_IMAGE));
+        engine.into_iter().chain(edge).chain(self.lacks_sidecar(spec))
+    }
+
+    /// Fields of logins that only a sidecar makes work.
+    fn lacks_sidecar(&self, spec: &GoProxySpec) -> impl Iterator<Item = Refusal> {
+        let credentials = spec.private.iter().flat_map(|private| &private.credentials).enumerate();
+        let needing = credentials.flat_map(|(index, credential)| {
+            let app = credential.git_hub_app.is_some().then_some("gitHubApp");
+            let probe = credential.probe.is_some().then_some("probe");
+            let path = move |field| format!("spec.private.credentials[{index}].{field}");
+            app.into_iter().chain(probe).map(move |field| Refusal::new(path(field), NO_SIDECAR_IMAGE))
+        });
+        needing.filter(|_| self.sidecar_image.is_none())
     }
 }
 
@@ -71,6 +86,9 @@ const NO_IMAGE: &str = "the operator was told no repository of this engine's ima
 
 const NO_EDGE_IMAGE: &str = "the operator was told no image of the edge: remove edge, or let whoever installed the operator set \
                              edge.image of its chart";
+
+const NO_SIDECAR_IMAGE: &str = "the operator was told no image of the sidecar that this needs: remove the field, or let whoever \
+                                installed the operator set sidecar.enabled of its chart";
 
 /// A fleet's name: DNS-1035, at most 40 characters, none of the endings that belong to other fleets' objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,6 +216,8 @@ pub struct ValidFleet {
     /// Digest of what the Secrets hold that the engine reads at its start alone. `None` until the plan has asked, and where one of
     /// them is not known.
     pub secrets: Option<String>,
+    /// Image of the sidecar that proxies get which have something to do for one. `None`: none gets one.
+    pub sidecar_image: Option<String>,
     /// What stands between clients and the proxies, if anything does.
     pub edge: Option<ValidEdge>,
     /// How long the old revision stays after clients moved.

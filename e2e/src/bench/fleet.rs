@@ -82,6 +82,7 @@ fn observed(fleet: &GoProxy, now: Timestamp) -> Observed {
         goproxy_image_repository: Some(engine_repository(&image::reference(Image::Goproxy)).to_owned()),
         redis_image: image::reference(Image::Redis),
         edge_image: Some(image::reference(Image::Edge)),
+        sidecar_image: None,
         cluster_domain: "cluster.local".to_owned(),
     };
     Observed::alone(fleet.clone().into(), now, settings.into())

@@ -18,6 +18,12 @@ pub static LOGIN_NAME: Form = Form::matching(
     "'%s' is no user name: use letters, digits, dots, dashes and underscores, with no dash or dot at the start",
 );
 
+/// Path of a module, with something below its host.
+pub static MODULE_PATH: Form = Form::matching(
+    r"^[a-z0-9][-a-z0-9.]*(/[A-Za-z0-9_~]([A-Za-z0-9._~-]*[A-Za-z0-9_~-])?)+$",
+    "'%s' is no path of a module: write it as it stands in a go.mod, like git.example.com/team/lib",
+);
+
 /// Address of a proxy on the way out.
 pub static EGRESS_ADDRESS: Form = Form::matching(
     concat!(r"^https?://([^/]*@)?(", host!(), r"|\[[0-9a-f:]+\])(:", port!(), ")?$"),

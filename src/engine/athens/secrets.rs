@@ -125,15 +125,14 @@ const OWNER_ONLY: i32 = 0o400;
 /// The volume with the logins for Git servers, and where it is mounted. It is mounted as a whole: a file by itself would never
 /// be updated. A missing Secret does not keep the engine from starting: it serves what it has, and one host is without a login.
 pub fn logins(fleet: &ValidFleet) -> Option<(Volume, VolumeMount)> {
-    if fleet.credentials.is_empty() {
+    let mounted = fleet.credentials.iter().filter(|one| !config::keys(&one.login).is_empty());
+    let logins: Vec<_> = mounted.map(login).collect();
+    if logins.is_empty() {
         return None;
     }
     let volume = Volume {
         name: "logins".to_owned(),
-        projected: Some(ProjectedVolumeSource {
-            default_mode: Some(OWNER_ONLY),
-            sources: Some(fleet.credentials.iter().map(login).collect()),
-        }),
+        projected: Some(ProjectedVolumeSource { default_mode: Some(OWNER_ONLY), sources: Some(logins) }),
         ..Volume::default()
     };
     let mount = VolumeMount {

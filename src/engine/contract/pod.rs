@@ -9,7 +9,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{CA_DIRECTORY, CA_FILE, PORT, PORT_NAME, SCRATCH_DIRECTORY, Timing, way_out};
+use super::{CA_DIRECTORY, CA_FILE, PORT, PORT_NAME, SCRATCH_DIRECTORY, Timing, sidecar::Sidecar, way_out};
 use crate::{
     api::{go_proxy::ImagePullPolicy, quantity::Quantity},
     engine::{Program, coordination},
@@ -37,6 +37,7 @@ pub fn pod_template(fleet: &ValidFleet, program: &Program, revision: &str) -> Po
     let mut all_labels = pod.labels.clone();
     all_labels.extend(labels(fleet));
     all_labels.insert(REVISION_LABEL.to_owned(), revision.to_owned());
+    let sidecar = Sidecar::of(fleet, program);
     let references = pod.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -48,7 +49,8 @@ pub fn pod_template(fleet: &ValidFleet, program: &Program, revision: &str) -> Po
             affinity: affinity(fleet),
             // The engine never talks to the API server.
             automount_service_account_token: Some(false),
-            containers: vec![container(fleet, program)],
+            containers: vec![container(fleet, program, sidecar.as_ref())],
+            init_containers: sidecar.as_ref().map(|sidecar| vec![sidecar.container.clone()]),
             // A Service called `athens` would otherwise set the engine's port through the environment.
             enable_service_links: Some(false),
             image_pull_secrets: Some(references.collect()),
@@ -62,13 +64,13 @@ pub fn pod_template(fleet: &ValidFleet, program: &Program, revision: &str) -> Po
             termination_grace_period_seconds: Some(seconds(Timing::of(fleet).grace_period)),
             tolerations: Some(pod.tolerations.iter().map(stored_form).collect()),
             topology_spread_constraints: Some(spread(&revision_labels(fleet, revision))),
-            volumes: Some(volumes(fleet, program, revision)),
+            volumes: Some(volumes(fleet, program, sidecar, revision)),
             ..PodSpec::default()
         }),
     }
 }
 
-fn container(fleet: &ValidFleet, program: &Program) -> Container {
+fn container(fleet: &ValidFleet, program: &Program, sidecar: Option<&Sidecar>) -> Container {
     let engine = &fleet.engine;
     Container {
         name: program.container.to_owned(),
@@ -109,7 +111,7 @@ fn container(fleet: &ValidFleet, program: &Program) -> Container {
         security_context: Some(container_security()),
         // Why it ended is then in the pod's status, where the operator reads it.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: Some(mounts(fleet, program)),
+        volume_mounts: Some(mounts(fleet, program, sidecar)),
         ..Container::default()
     }
 }
@@ -180,13 +182,14 @@ fn scratch_size(fleet: &ValidFleet) -> Quantity {
     Quantity::gibibytes(2 + u128::from(fleet.engine.fetch_workers.unsigned_abs()))
 }
 
-fn volumes(fleet: &ValidFleet, program: &Program, revision: &str) -> Vec<Volume> {
+fn volumes(fleet: &ValidFleet, program: &Program, sidecar: Option<Sidecar>, revision: &str) -> Vec<Volume> {
     let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
     let config = Volume {
         config_map: Some(ConfigMapVolumeSource { name: revision.to_owned(), ..ConfigMapVolumeSource::default() }),
         ..named("config")
     };
-    let mut volumes = if program.files.is_empty() { Vec::new() } else { vec![config] };
+    let told = !program.files.is_empty() || sidecar.is_some();
+    let mut volumes = if told { vec![config] } else { Vec::new() };
     volumes.extend([empty_dir("home", HOME_SIZE), empty_dir("scratch", scratch_size(fleet))]);
     if let ValidStorage::Disk { .. } = fleet.storage {
         let claim = fleet.storage.foreign_claim().map_or_else(|| fleet.name.data(), str::to_owned);
@@ -210,10 +213,11 @@ fn volumes(fleet: &ValidFleet, program: &Program, revision: &str) -> Vec<Volume>
         });
     }
     volumes.extend(program.volumes.iter().map(|(volume, _)| volume.clone()));
+    volumes.extend(sidecar.into_iter().flat_map(|sidecar| sidecar.volumes));
     volumes
 }
 
-fn mounts(fleet: &ValidFleet, program: &Program) -> Vec<VolumeMount> {
+fn mounts(fleet: &ValidFleet, program: &Program, sidecar: Option<&Sidecar>) -> Vec<VolumeMount> {
     let config = read_only(mount("config", program.files_directory));
     let mut mounts = if program.files.is_empty() { Vec::new() } else { vec![config] };
     mounts.extend([mount("home", program.home_directory), mount("scratch", SCRATCH_DIRECTORY)]);
@@ -224,6 +228,7 @@ fn mounts(fleet: &ValidFleet, program: &Program) -> Vec<VolumeMount> {
         mounts.push(read_only(mount("ca", CA_DIRECTORY)));
     }
     mounts.extend(program.volumes.iter().map(|(_, mount)| mount.clone()));
+    mounts.extend(sidecar.iter().flat_map(|sidecar| sidecar.for_engine.iter().cloned()));
     mounts
 }
 

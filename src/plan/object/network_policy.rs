@@ -5,12 +5,12 @@ use k8s_openapi::{
         IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
         NetworkPolicyPort, NetworkPolicySpec,
     },
-    apimachinery::pkg::util::intstr::IntOrString,
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
 use super::{EDGE_ONLY_ANNOTATION, Kind, Object, edge, fleet_labels, metadata, pod::selector};
 use crate::{
-    engine::contract,
+    engine::contract::{self, sidecar},
     plan::validate::{AzureIdentity, ValidFleet, ValidStorage},
 };
 
@@ -28,7 +28,8 @@ const POD_IDENTITY: &str = "169.254.170.23/32";
 /// Where nodes of GKE take over questions for tokens, at a port of its own.
 const GKE: &str = "169.254.169.252/32";
 
-/// In: the one port, from anywhere, unless clients come through an edge: then from nobody else. Out: names, and whatever is
+/// In: the one port, from anywhere, unless clients come through an edge: then from nobody else; and that of the sidecar, from within the
+/// cluster. Out: names, and whatever is
 /// not node-local, because modules may live on any host. And where the pod's own identity opens the storage, the services
 /// that hand out its tokens, and nothing else of the node.
 pub fn build(fleet: &ValidFleet, edge_only: bool) -> Object {
@@ -39,19 +40,32 @@ pub fn build(fleet: &ValidFleet, edge_only: bool) -> Object {
     };
     let mut metadata = metadata(fleet, &name);
     metadata.annotations = edge_only.then(|| [(EDGE_ONLY_ANNOTATION.to_owned(), "true".to_owned())].into());
+    let clients = NetworkPolicyIngressRule {
+        ports: Some(vec![port("TCP", Some(contract::PORT))]),
+        from: edge_only.then(|| vec![edge()]),
+    };
     let policy = NetworkPolicy {
         metadata,
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(selector(fleet_labels(fleet))),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule {
-                ports: Some(vec![port("TCP", Some(contract::PORT))]),
-                from: edge_only.then(|| vec![edge()]),
-            }]),
+            ingress: Some([clients].into_iter().chain(sidecar::is_wanted(fleet).then(reports)).collect()),
             egress: Some([names(), elsewhere()].into_iter().chain(tokens(&fleet.storage)).collect()),
         }),
     };
     Object::new(Kind::NetworkPolicy, &name, &policy)
+}
+
+/// Whoever asks the sidecar comes from a pod of the cluster: which one is the operator's, nobody here knows. There is no secret in what
+/// it tells.
+fn reports() -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule {
+        ports: Some(vec![port("TCP", Some(sidecar::PORT))]),
+        from: Some(vec![NetworkPolicyPeer {
+            namespace_selector: Some(LabelSelector::default()),
+            ..NetworkPolicyPeer::default()
+        }]),
+    }
 }
 
 /// Name servers may be node-local.

@@ -11,6 +11,8 @@ pub struct ValidCredential {
     pub secret: String,
     /// The way in.
     pub login: Login,
+    /// A module that is asked for now and then, to see whether the login works.
+    pub probe: Option<String>,
 }
 
 /// A way in.
@@ -30,6 +32,8 @@ pub enum Login {
         /// The user at the server.
         user: String,
     },
+    /// A token of a GitHub App's installation over https. The pod's sidecar fetches it.
+    GitHubApp,
 }
 
 /// A proxy on the way out.

@@ -126,6 +126,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         credentials,
         restart: annotation(RESTART_ANNOTATION).cloned(),
         secrets: None,
+        sidecar_image: settings.sidecar_image.clone(),
         edge,
         scale_down_delay: delay.get(),
         revision_history_limit: usize::try_from(history).unwrap_or_default(),

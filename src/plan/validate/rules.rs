@@ -13,9 +13,9 @@ use crate::api::{
         DISABLED_DATABASE, Direct, Edge, EdgeLists, Engine, FETCH_BEYOND_LEASE, FETCH_BEYOND_LOCK, FOREIGN_ACCOUNT,
         FOREIGN_KEY, GoProxySpec, LIMIT_BELOW_REQUEST, Lock, NEEDLESS_LOCK, NO_NATIVE_LOCK, NO_NETWORK, NO_ORIGIN,
         NOT_OURS_TO_CHANGE, NOT_OURS_TO_DELETE, ONE_AZURE_IDENTITY, ONE_DATABASE, ONE_LOCK, ONE_LOGIN, ONE_REDIS,
-        ONE_STORAGE, ONE_WRITER, OWN_CLAIM, Private, Resources, SAME_NAME, SAME_URL, SENTINEL_TLS, Service,
-        ServiceType, Storage, TTLS_CROSS, Tls, UNCOVERED_HOST, UNKNOWN_DATABASE, UNLOCKED, USER_WITHOUT_PASSWORD,
-        Upstream, WhenDeleted,
+        ONE_STORAGE, ONE_WRITER, OWN_CLAIM, PROBE_ELSEWHERE, PUBLIC_PROBE, Private, Resources, SAME_NAME, SAME_URL,
+        SENTINEL_TLS, Service, ServiceType, Storage, TTLS_CROSS, Tls, UNCOVERED_HOST, UNKNOWN_DATABASE, UNLOCKED,
+        USER_WITHOUT_PASSWORD, Upstream, WhenDeleted,
     },
     quantity::Quantity,
     rule,
@@ -291,7 +291,17 @@ fn check_private(private: &Private, found: &mut Vec<Refusal>) {
         if credential.ways() != 1 {
             found.push(Refusal::new(format!("spec.private.credentials[{index}]"), ONE_LOGIN));
         }
+        let Credential { host, probe, .. } = credential;
+        if let Some(probe) = probe.as_ref().filter(|probe| !probe.starts_with(&format!("{host}/"))) {
+            let field = format!("spec.private.credentials[{index}].probe");
+            found.push(shown(&field, PROBE_ELSEWHERE, &[probe, host, host]));
+        }
     }
+    let public = private.credentials.iter().find_map(|one| {
+        let probe = one.probe.as_ref()?;
+        (!private.modules.iter().any(|m| surely_covers(m, probe, &one.host))).then_some(probe)
+    });
+    found.extend(public.map(|probe| shown("spec.private.credentials", PUBLIC_PROBE, &[probe, probe])));
     let uncovered = private.credentials.iter().find(|one| !private.modules.iter().any(|m| is_about(m, &one.host)));
     if let Some(Credential { host, .. }) = uncovered {
         found.push(shown("spec.private.credentials", UNCOVERED_HOST, &[host, host]));
@@ -302,6 +312,17 @@ fn check_private(private: &Private, found: &mut Vec<Refusal>) {
 pub fn is_about(pattern: &str, host: &str) -> bool {
     let first = pattern.split('/').next().unwrap_or_default();
     first == host || (first.starts_with("*.") && host.ends_with(&first[1..]))
+}
+
+/// Whether a pattern of one of the plain forms covers a module of a host. The same as the rule of the CRD says.
+fn surely_covers(pattern: &str, module: &str, host: &str) -> bool {
+    let below = match pattern.strip_suffix('*').filter(|path| path.ends_with('/')) {
+        Some(path) => module.starts_with(path),
+        None => module.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    };
+    let first = pattern.split('/').next().unwrap_or_default();
+    let whole = pattern == first || pattern.strip_prefix(first) == Some("/*");
+    below || (whole && first.starts_with("*.") && host.ends_with(&first[1..]))
 }
 
 /// Refuses an IPv6 address that leads where no origin is.

@@ -53,11 +53,53 @@ fn an_engine_without_a_repository_needs_its_image_named() {
 }
 
 #[test]
+fn what_needs_a_sidecar_is_refused_by_name_where_there_is_none() {
+    let token = json!({ "host": "git.example.com", "token": { "secretRef": { "name": "git" } }, "probe": "git.example.com/lib" });
+    let app = json!({ "host": "github.com", "gitHubApp": { "secretRef": { "name": "app" } }, "probe": "github.com/acme/lib" });
+    let private = json!({ "modules": ["git.example.com/*", "github.com/acme/*"], "credentials": [token, app] });
+    let fleet = parse(object(&json!({ "private": private }))).unwrap();
+    assert!(validate(&fleet, &settings(), None).is_ok());
+    let none = Settings { sidecar_image: None, ..settings() };
+    let refused = validate(&fleet, &none, None).unwrap_err();
+    let fields: Vec<_> = refused.iter().map(|one| one.field.as_str()).collect();
+    let expected = ["[0].probe", "[1].gitHubApp", "[1].probe"].map(|end| format!("spec.private.credentials{end}"));
+    assert_eq!(fields, expected);
+    assert!(refused.iter().all(|one| one.message.contains("sidecar.enabled")), "{refused:?}");
+    let plain = parse(object(&json!({}))).unwrap();
+    assert!(validate(&plain, &none, None).is_ok(), "a volume is served without anybody who looks at it");
+}
+
+/// In every pair of a pattern and a module below, what is let through is private by Go's own reading.
+#[test]
+fn a_probe_that_is_let_through_is_asked_of_nobody_in_public() {
+    let firsts =
+        ["git.example.com", "*.example.com", "git.*", "git.example.co?", "*.com", "g*.example.com", "example.com"];
+    let rests = ["", "/*", "/team", "/team/*", "/te*", "/team/lib", "/*/lib", "/?eam/*", "/team/*/*"];
+    let (mut let_through, mut turned_away) = (0, 0);
+    for pattern in firsts.iter().flat_map(|first| rests.map(|rest| format!("{first}{rest}"))) {
+        for path in ["team", "teams", "team/lib", "other/lib", "team/lib/v2", "lib"] {
+            let probe = format!("git.example.com/{path}");
+            let credential =
+                json!({ "host": "git.example.com", "basic": { "secretRef": { "name": "git" } }, "probe": probe });
+            let private = json!({ "modules": [pattern, "git.example.com/elsewhere"], "credentials": [credential] });
+            let refused = parse(object(&json!({ "private": private }))).err();
+            let covered = crate::gomod::ModulePattern::parse(&pattern)
+                .unwrap()
+                .matches(&crate::gomod::ModulePath::parse(&probe).unwrap());
+            assert!(refused.is_some() || covered, "{pattern} does not cover {probe}");
+            if refused.is_none() { let_through += 1 } else { turned_away += 1 }
+        }
+    }
+    assert!(let_through > 20 && turned_away > 100, "{let_through} and {turned_away}");
+}
+
+#[test]
 fn the_smallest_fleet_is_what_its_builders_expect() {
     let mut smallest = valid(&json!({}));
     smallest.engine.image = "registry.example.com/athens:v0.18.1".to_owned();
     assert!(smallest.defaults.len() >= 17);
     smallest.defaults.clear();
+    assert_eq!(smallest.sidecar_image.take(), settings().sidecar_image);
     assert_eq!(smallest, crate::plan::fixture::smallest());
 }
 
@@ -103,6 +145,7 @@ fn a_fleet_of_the_other_engine_is_what_its_builders_expect() {
         assert_eq!(default(&mirror, nothing), None, "{nothing} means nothing here");
     }
     mirror.defaults.clear();
+    assert_eq!(mirror.sidecar_image.take(), settings().sidecar_image);
     assert_eq!(mirror, crate::plan::fixture::mirror());
 }
 

@@ -37,6 +37,13 @@ token)
   first_line token
   printf 'password=%s\n' "$line"
   ;;
+app)
+  # The sidecar of this pod renames it into place: it is whole.
+  directory=$2
+  [ -r "$directory/$host" ] || give_up "there is no token of its GitHub App yet, and the log of the container sidecar tells why"
+  first_line "$host"
+  printf 'password=%s\n' "$line"
+  ;;
 netrc)
   [ -r "$directory/.netrc" ] || give_up "its Secret is missing, or has no key .netrc"
   set -f

@@ -6,7 +6,7 @@
 use crate::{
     engine::{
         athens::{CONFIG_DIRECTORY, HOME_DIRECTORY},
-        contract::LOGIN_DIRECTORY,
+        contract::{LOGIN_DIRECTORY, sidecar::TOKEN_DIRECTORY},
     },
     plan::validate::{Login, ValidCredential, ValidFleet},
 };
@@ -25,9 +25,13 @@ pub const fn keys(login: &Login) -> &'static [&'static str] {
         Login::Token { .. } => &["token"],
         Login::Netrc => &[".netrc"],
         Login::Ssh { .. } => &[PRIVATE_KEY, KNOWN_HOSTS],
+        // Whoever has an App's key can have any of its tokens: it stays with the sidecar, which git gets a token from.
+        Login::GitHubApp => &[],
     }
 }
 
+/// The user that goes with a token of an App.
+const APP_USER: &str = "x-access-token";
 const PRIVATE_KEY: &str = "ssh-privatekey";
 const KNOWN_HOSTS: &str = "known_hosts";
 
@@ -99,22 +103,25 @@ fn base(credential: &ValidCredential) -> String {
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
     match login {
         Login::Ssh { user } => format!("ssh://{user}@{host}{port}"),
-        Login::Basic | Login::Token { .. } | Login::Netrc => format!("https://{host}{port}"),
+        Login::Basic | Login::Token { .. } | Login::Netrc | Login::GitHubApp => format!("https://{host}{port}"),
     }
 }
 
 /// Where git gets a login over https.
 fn helper(credential: &ValidCredential) -> Option<Vec<(&'static str, String)>> {
-    let way = match &credential.login {
-        Login::Basic => "basic",
-        Login::Token { .. } => "token",
-        Login::Netrc => "netrc",
+    let (way, directory) = match &credential.login {
+        Login::Basic => ("basic", LOGIN_DIRECTORY),
+        Login::Token { .. } => ("token", LOGIN_DIRECTORY),
+        Login::Netrc => ("netrc", LOGIN_DIRECTORY),
+        Login::GitHubApp => ("app", TOKEN_DIRECTORY),
         Login::Ssh { .. } => return None,
     };
     // A shell reads this: nothing that a user said is in it. Which host it is about, git tells the helper.
-    let mut settings = vec![("helper", format!("!sh {CONFIG_DIRECTORY}/{HELPER} {way} {LOGIN_DIRECTORY}"))];
-    if let Login::Token { username } = &credential.login {
-        settings.push(("username", username.clone()));
+    let mut settings = vec![("helper", format!("!sh {CONFIG_DIRECTORY}/{HELPER} {way} {directory}"))];
+    match &credential.login {
+        Login::Token { username } => settings.push(("username", username.clone())),
+        Login::GitHubApp => settings.push(("username", APP_USER.to_owned())),
+        Login::Basic | Login::Netrc | Login::Ssh { .. } => {}
     }
     Some(settings)
 }
@@ -131,7 +138,7 @@ fn other_addresses(credential: &ValidCredential) -> Vec<String> {
             }
             others
         }
-        Login::Basic | Login::Token { .. } | Login::Netrc => {
+        Login::Basic | Login::Token { .. } | Login::Netrc | Login::GitHubApp => {
             let schemes = ["ssh://git@", "ssh://", "git+ssh://git@", "git+ssh://"];
             let mut others = schemes.map(|scheme| format!("{scheme}{host}/")).to_vec();
             if port.is_some() {
@@ -269,9 +276,13 @@ mod tests {
 
     impl Mounted {
         fn new(logins: &[(&str, &str)]) -> Self {
+            Self::of(&fleet(), logins)
+        }
+
+        fn of(fleet: &ValidFleet, logins: &[(&str, &str)]) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let mounted = Self(directory);
-            for (name, text) in files(&fleet()) {
+            for (name, text) in files(fleet) {
                 mounted.write(&format!("config/{name}"), &mounted.moved(&text));
             }
             for (file, text) in logins {
@@ -282,7 +293,8 @@ mod tests {
 
         fn moved(&self, text: &str) -> String {
             let path = |name: &str| self.path(name).display().to_string();
-            text.replace(CONFIG_DIRECTORY, &path("config")).replace(LOGIN_DIRECTORY, &path("logins"))
+            let text = text.replace(CONFIG_DIRECTORY, &path("config")).replace(LOGIN_DIRECTORY, &path("logins"));
+            text.replace(TOKEN_DIRECTORY, &path("tokens"))
         }
 
         fn path(&self, name: &str) -> std::path::PathBuf {
@@ -362,6 +374,22 @@ mod tests {
             assert_eq!(login, "", "{url}");
             assert!(said.contains(cause), "{said}");
         }
+    }
+
+    #[test]
+    fn a_token_of_an_app_is_read_where_the_sidecar_puts_it() {
+        let app = vec![credential("github.com", Login::GitHubApp)];
+        let mounted = Mounted::of(&ValidFleet { credentials: app, ..smallest() }, &[]);
+        let (login, said) = mounted.login("https://github.com/acme/lib");
+        assert_eq!(login, "");
+        let cause = "no login for github.com: there is no token of its GitHub App yet";
+        assert!(said.contains(cause), "{said}");
+        for token in ["ghs_one", "ghs_two"] {
+            mounted.write("tokens/github.com", token);
+            let (login, said) = mounted.login("https://github.com/acme/lib");
+            assert_eq!(login, format!("username=x-access-token password={token}"), "{said}");
+        }
+        assert_eq!(mounted.login("https://github.com.evil.example/acme/lib").0, "");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn credentials(given: Vec<Credential>, defaults: &mut Defaults) -> Vec<Valid
 }
 
 fn credential(given: Credential, defaults: &mut Defaults) -> Option<ValidCredential> {
-    let Credential { host, port, basic, token, netrc, ssh } = given;
+    let Credential { host, port, basic, token, netrc, ssh, git_hub_app, probe } = given;
     let path = |field: &str| format!("spec.private.credentials.{host}.{field}");
     let usual = if ssh.is_some() { SSH_PORT } else { HTTPS_PORT };
     let port = defaults.or(&path("port"), port, usual);
@@ -47,8 +47,9 @@ fn credential(given: Credential, defaults: &mut Defaults) -> Option<ValidCredent
         let user = defaults.or(&path("ssh.user"), ssh.user, SSH_USER.to_owned());
         (ssh.secret_ref.name, Login::Ssh { user })
     });
-    let (secret, login) = basic.or(token).or(netrc).or(ssh)?;
-    Some(ValidCredential { port: (port != usual).then_some(port), host, secret, login })
+    let app = git_hub_app.map(|app| (app.secret_ref.name, Login::GitHubApp));
+    let (secret, login) = basic.or(token).or(netrc).or(ssh).or(app)?;
+    Some(ValidCredential { port: (port != usual).then_some(port), host, secret, login, probe })
 }
 
 /// The proxy on the way out, and what is reached past it: what was said, and what no such proxy can reach. What hands out tokens
