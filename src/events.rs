@@ -85,21 +85,15 @@ impl Events {
     /// Tells every change of Ready, Stalled and what is told of only while it is wrong.
     pub fn conditions(&self, fleet: &GoProxy, next: &GoProxyStatus) {
         let before = fleet.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        for condition in next
-            .conditions
-            .iter()
-            .filter(|one| matches!(one.type_.as_str(), "Ready" | "Stalled" | "VolumeSized" | "LockReady" | "EdgeReady"))
-        {
+        for condition in next.conditions.iter().filter(|one| is_told(&one.type_)) {
             let old = before.iter().find(|one| one.type_ == condition.type_);
             if old.map(|one| (&one.status, &one.reason)) == Some((&condition.status, &condition.reason)) {
                 continue;
             }
             let good = (condition.type_ != "Stalled") == (condition.status == "True");
-            // A new fleet is not ready and not stalled: that is nobody's news.
-            if old.is_none()
-                && !matches!(condition.type_.as_str(), "VolumeSized" | "LockReady")
-                && (condition.type_ == "Stalled") == good
-            {
+            // A new fleet is not ready and not stalled, and what is looked at first is well: that is nobody's news.
+            let expected = if is_beside(&condition.type_) { good } else { (condition.type_ == "Stalled") == good };
+            if old.is_none() && expected {
                 continue;
             }
             let meant = matches!(
@@ -136,6 +130,16 @@ impl Events {
             self.metrics.lost_event();
         }
     }
+}
+
+/// Whether changes of a condition are told.
+fn is_told(type_: &str) -> bool {
+    is_beside(type_) || matches!(type_, "Ready" | "Stalled" | "EdgeReady")
+}
+
+/// Whether a condition is about what fails beside a fleet that serves.
+fn is_beside(type_: &str) -> bool {
+    matches!(type_, "VolumeSized" | "VolumeHasRoom" | "LockReady" | "LoginsWork" | "StorageExclusive")
 }
 
 fn event(type_: EventType, reason: &str, action: &str, mut note: String) -> Event {

@@ -195,6 +195,7 @@ pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod render;
+pub mod reports;
 pub mod sidecar;
 pub mod status;
 pub mod telemetry;

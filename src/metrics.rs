@@ -41,6 +41,14 @@ pub enum WriteResult {
     Failed,
 }
 
+/// How a question to a sidecar ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names are the label values, explained in the metric's help")]
+pub enum Heard {
+    Answered,
+    Silent,
+}
+
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Written {
@@ -55,6 +63,16 @@ pub enum Written {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HeardLabel {
+    result: Heard,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabel {
+    condition: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,6 +104,8 @@ pub struct Metrics {
     objects: Family<ResourceLabel, Gauge>,
     fleets: Family<StateLabel, Gauge>,
     contract_changes: Family<StateLabel, Gauge>,
+    impaired: Family<ConditionLabel, Gauge>,
+    reports: Family<HeardLabel, Counter>,
     queue_depth: Gauge,
     leader: Gauge,
     lost_events: Counter,
@@ -105,6 +125,8 @@ impl Default for Metrics {
             objects: Family::default(),
             fleets: Family::default(),
             contract_changes: Family::default(),
+            impaired: Family::default(),
+            reports: Family::default(),
             queue_depth: Gauge::default(),
             leader: Gauge::default(),
             lost_events: Counter::default(),
@@ -134,6 +156,10 @@ impl Metrics {
         let help =
             "Fleets that this operator version changes by itself: changing, stalled (each keeps a place) and waiting";
         registry.register("contract_changes", help, self.contract_changes.clone());
+        let help =
+            "Fleets that serve while a condition beside Ready is False, by that condition, as the leader sees them";
+        registry.register("impaired_fleets", help, self.impaired.clone());
+        registry.register("reports", "Questions to the sidecars of proxies, by result", self.reports.clone());
         registry.register("queue_depth", "Fleets that wait to be looked at", self.queue_depth.clone());
         registry.register("leader", "1 while this process may write", self.leader.clone());
         registry.register(
@@ -198,6 +224,16 @@ impl Metrics {
     /// How many fleets are in a state of a change that only this operator version asks for.
     pub fn set_contract_changes(&self, state: &'static str, count: usize) {
         self.contract_changes.get_or_create(&StateLabel { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many fleets have a condition that is False beside Ready.
+    pub fn set_impaired(&self, condition: &'static str, count: i64) {
+        self.impaired.get_or_create(&ConditionLabel { condition }).set(count);
+    }
+
+    /// A question to a sidecar ended.
+    pub fn heard(&self, result: Heard) {
+        self.reports.get_or_create(&HeardLabel { result }).inc();
     }
 
     /// How many fleets wait.

@@ -43,6 +43,7 @@ pub fn observe(fleet: Arc<GoProxy>, snapshot: Snapshot, around: Circumstances) -
         now,
         children,
         pods: snapshot.pods,
+        reports: snapshot.reports,
         ca_bundle_found,
         login_found: None,
         nonce,

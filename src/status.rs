@@ -15,6 +15,7 @@ use crate::{
         DEFAULT_REGION, Obstacle,
         edge::EdgeSight,
         front::Front,
+        inside::{Finding, TOLD_INSIDE},
         report::{Report, Trouble, Verdict},
         rollout::Overlap,
         validate::Refusal,
@@ -37,8 +38,11 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
         .into_iter()
         .chain(engine_update(stable.map(|s| s.version.as_str())))
         .chain(volume_sized(report))
-        .chain(lock_ready(report))
+        .chain(inside(report))
         .chain(report.edge.as_ref().map(edge_ready));
+    let mut conditions: Vec<_> = judgements.map(|judgement| condition(&old, judgement, generation, now)).collect();
+    conditions.extend(as_before(&old, report, generation));
+    conditions.sort_by_key(|one| ConditionType::ALL.iter().position(|type_| type_.as_str() == one.type_));
     // Pods that are neither ready nor in trouble are told of together with what becomes of them.
     let replicas = if report.state == RegionState::Progressing { old.replicas } else { report.replicas };
     GoProxyStatus {
@@ -48,7 +52,7 @@ pub fn status(fleet: &GoProxy, report: &Report, now: Timestamp) -> GoProxyStatus
         replicas,
         ready_replicas: report.ready,
         selector: report.stable.as_ref().map(|stable| selector(fleet, stable)),
-        conditions: judgements.map(|judgement| condition(&old, judgement, generation, now)).collect(),
+        conditions,
         client: valid.map(client_settings).or(old.client),
         edge: report.edge.as_ref().map(edge_status),
         effective: valid.map_or(old.effective, |valid| valid.defaults.clone()),
@@ -235,10 +239,31 @@ fn volume_sized(report: &Report) -> Option<Judgement> {
     Some(Judgement { type_: ConditionType::VolumeSized, holds: false, reason, message })
 }
 
-/// `LockReady`: told of while a lock that the fleet brings along does not work.
-fn lock_ready(report: &Report) -> Option<Judgement> {
-    let Obstacle { reason, message } = report.lock.clone()?;
-    Some(Judgement { type_: ConditionType::LockReady, holds: false, reason, message })
+/// What is told from inside the pods; of a lock that the fleet brings along, its own pod tells first.
+fn inside(report: &Report) -> impl Iterator<Item = Judgement> {
+    let bad = |type_, Obstacle { reason, message }| Judgement { type_, holds: false, reason, message };
+    let judge = move |type_: ConditionType| {
+        let lock = report.lock.clone().filter(|_| type_ == ConditionType::LockReady);
+        match (lock, report.inside.get(&type_)) {
+            (Some(obstacle), _) => Some(bad(type_, obstacle)),
+            (None, Some(Finding::Bad(obstacle))) => Some(bad(type_, obstacle.clone())),
+            (None, Some(Finding::Good(words))) => {
+                Some(Judgement { type_, holds: true, reason: Reason::Available, message: (*words).to_owned() })
+            }
+            (None, Some(Finding::Unknown) | None) => None,
+        }
+    };
+    TOLD_INSIDE.into_iter().filter_map(judge)
+}
+
+/// What was told from inside pods of which nobody knows more yet.
+fn as_before(old: &GoProxyStatus, report: &Report, generation: Option<i64>) -> Vec<Condition> {
+    let unknown = |type_: &ConditionType| report.inside.get(type_) == Some(&Finding::Unknown);
+    let stays =
+        |told: &&Condition| TOLD_INSIDE.iter().filter(|type_| unknown(type_)).any(|one| one.as_str() == told.type_);
+    let own_lock = |told: &&Condition| report.lock.is_some() && told.type_ == ConditionType::LockReady.as_str();
+    let kept = old.conditions.iter().filter(stays).filter(|told| !own_lock(told));
+    kept.map(|told| Condition { observed_generation: generation, ..told.clone() }).collect()
 }
 
 /// `EdgeReady`: what is not answered yet is no news, so that a change of settings is none either.
@@ -324,6 +349,8 @@ fn rollout_text(phase: RolloutPhase, until: Option<&Time>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{
         api::status::{RolloutStatus, WaitingFor},
@@ -342,6 +369,7 @@ mod tests {
             replicas: 0,
             ready: 0,
             lock: None,
+            inside: BTreeMap::new(),
             edge: None,
             volume: None,
             unused_volume: None,

@@ -1,7 +1,7 @@
 //! Condition types and the reasons they carry, each spelled once.
 
 /// Types of condition on a `GoProxy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
     /// Clients are served, as the newest spec says or as the last good one did.
     Ready,
@@ -13,13 +13,33 @@ pub enum ConditionType {
     EngineUpdateAvailable,
     /// The volume has the size that the spec asks for.
     VolumeSized,
-    /// The lock that the fleet brings along works.
+    /// The volume has room for what comes.
+    VolumeHasRoom,
+    /// The lock answers the proxies.
     LockReady,
+    /// Logins for Git servers work, as far as they are tried.
+    LoginsWork,
+    /// No fleet of another operator uses the bucket.
+    StorageExclusive,
     /// The edge serves, by what it was told last.
     EdgeReady,
 }
 
 impl ConditionType {
+    /// All of them, in the order in which a status tells them.
+    pub const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::Reconciling,
+        Self::Stalled,
+        Self::EngineUpdateAvailable,
+        Self::VolumeSized,
+        Self::VolumeHasRoom,
+        Self::LockReady,
+        Self::LoginsWork,
+        Self::StorageExclusive,
+        Self::EdgeReady,
+    ];
+
     /// The name in `status.conditions`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -28,7 +48,10 @@ impl ConditionType {
             Self::Stalled => "Stalled",
             Self::EngineUpdateAvailable => "EngineUpdateAvailable",
             Self::VolumeSized => "VolumeSized",
+            Self::VolumeHasRoom => "VolumeHasRoom",
             Self::LockReady => "LockReady",
+            Self::LoginsWork => "LoginsWork",
+            Self::StorageExclusive => "StorageExclusive",
             Self::EdgeReady => "EdgeReady",
         }
     }
@@ -69,8 +92,16 @@ pub enum Reason {
     VolumeCannotShrink,
     /// The volume's driver cannot make it larger.
     VolumeResizeFailed,
-    /// The lock that the fleet brings along does not answer.
+    /// Little of the volume is free.
+    NearlyFull,
+    /// What is not on the volume already does not fit on it.
+    Full,
+    /// The lock does not answer.
     LockUnavailable,
+    /// A Git server does not let a login in, or nobody can ask it.
+    LoginRefused,
+    /// A fleet of another operator uses the same bucket.
+    StorageShared,
     /// No pod of the edge is ready.
     EdgeUnavailable,
     /// Some pod of the edge serves by older settings.
@@ -121,7 +152,11 @@ impl Reason {
             Self::VolumeCannotGrow => "VolumeCannotGrow",
             Self::VolumeCannotShrink => "VolumeCannotShrink",
             Self::VolumeResizeFailed => "VolumeResizeFailed",
+            Self::NearlyFull => "NearlyFull",
+            Self::Full => "Full",
             Self::LockUnavailable => "LockUnavailable",
+            Self::LoginRefused => "LoginRefused",
+            Self::StorageShared => "StorageShared",
             Self::EdgeUnavailable => "EdgeUnavailable",
             Self::EdgeBehind => "EdgeBehind",
             Self::ConfigRefused => "ConfigRefused",

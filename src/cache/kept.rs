@@ -1,6 +1,6 @@
 //! What is kept of each object, and how it is compared.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -13,6 +13,7 @@ use crate::{
     plan::{
         Obstacle, Pod,
         object::{Fingerprint, Kind},
+        sight::Sight,
     },
 };
 
@@ -73,6 +74,10 @@ pub(super) struct KeptPod {
     pub uid: Box<str>,
     /// `None` once it has ended for good.
     pub pod: Option<Pod>,
+    /// Where its sidecar answers, while that runs.
+    pub sidecar: Option<IpAddr>,
+    /// What that told last.
+    pub sight: Option<Arc<Sight>>,
     pub round: u32,
 }
 

@@ -13,7 +13,13 @@ use crate::{
         go_proxy::GoProxy,
         status::{EffectiveDefault, GoProxyStatus, RegionStatus, RevisionStatus},
     },
-    plan::{DeploymentView, Lead, Pod, StatefulSetView, edge::EdgeStateView, volume::ClaimView},
+    plan::{
+        DeploymentView, Lead, Pod, StatefulSetView,
+        edge::EdgeStateView,
+        sight::{Answer, Bucket, Sight},
+        volume::ClaimView,
+    },
+    sidecar::config::Owner,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -50,7 +56,7 @@ impl Bytes {
         self.children += entry.children.iter().find_map(|child| child.owner.as_ref()).map_or(0, |one| shared(&one.0));
         entry.children.iter().for_each(|child| self.add_child(child));
         self.pods += entry.pods.capacity() * size_of::<KeptPod>();
-        self.pods += entry.pods.iter().map(|kept| kept.uid.len() + kept.pod.as_ref().map_or(0, pod)).sum::<usize>();
+        self.pods += entry.pods.iter().map(kept_pod).sum::<usize>();
     }
 
     /// Each part with its name.
@@ -136,6 +142,30 @@ fn region(region: &RegionStatus) -> usize {
     region.name.capacity()
         + region.revisions.capacity() * size_of::<RevisionStatus>()
         + region.revisions.iter().map(|one| one.name.capacity() + one.version.capacity()).sum::<usize>()
+}
+
+fn kept_pod(kept: &KeptPod) -> usize {
+    kept.uid.len() + kept.pod.as_ref().map_or(0, pod) + kept.sight.as_deref().map_or(0, sight)
+}
+
+fn sight(sight: &Sight) -> usize {
+    let Sight { room: _, locks, logins, bucket } = sight;
+    let answer = |(name, answer): &(String, Answer)| {
+        let error = if let Answer::No { error, .. } = answer { error.capacity() } else { 0 };
+        name.capacity() + error
+    };
+    let owner = |bucket: &Bucket| match bucket {
+        Bucket::Own => 0,
+        Bucket::Shared(owner) => {
+            let Owner { cluster, namespace, name, uid } = &**owner;
+            size_of::<Owner>() + [cluster, namespace, name, uid].map(String::capacity).iter().sum::<usize>()
+        }
+    };
+    SHARED
+        + size_of::<Sight>()
+        + (locks.capacity() + logins.capacity()) * size_of::<(String, Answer)>()
+        + locks.iter().chain(logins).map(answer).sum::<usize>()
+        + bucket.as_ref().map_or(0, owner)
 }
 
 fn pod(pod: &Pod) -> usize {

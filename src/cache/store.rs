@@ -9,6 +9,7 @@
 //! an answer that no watch has told yet is not given up for an older version.
 
 mod secret;
+mod sights;
 mod snapshot;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::plan::{
     object::{Fingerprint, Kind},
 };
 
+pub use sights::Asked;
 pub use snapshot::Snapshot;
 
 /// The store. Every method is short and in memory.
@@ -297,13 +299,13 @@ impl Store {
         let known = |entry: &Entry| entry.pods.iter().any(|kept| &*kept.uid == uid);
         let left = inner.take_from_others(Source::Pods, &key, known, |entry| entry.remove_pod(uid));
         let entry = inner.fleets.entry(key.clone()).or_default();
-        let pod = seen.pod();
+        let (pod, sidecar) = (seen.pod(), seen.sidecar_address());
         let news = if let Some(held) = entry.pods.iter_mut().find(|kept| &*kept.uid == uid) {
             let news = held.pod != pod;
-            (held.pod, held.round) = (pod, round);
+            (held.pod, held.sidecar, held.round) = (pod, sidecar, round);
             news
         } else {
-            entry.pods.push(KeptPod { uid: uid.into(), pod, round });
+            entry.pods.push(KeptPod { uid: uid.into(), pod, sidecar, sight: None, round });
             *inner.counts.entry(Source::Pods).or_default() += 1;
             true
         };

@@ -109,6 +109,7 @@ impl Context {
             self.events.conditions(&fleet, &next);
             self.events.volume(&fleet, &next);
         }
+        self.states.set_impaired(key, &next);
         self.doubt(key, matches!(told, Err(Setback::NotFound(_) | Setback::Conflict(_))));
         self.close(key, &fleet, &planned, &applied, told)
     }

@@ -24,6 +24,7 @@ use crate::{
     leader::{Candidate, Election, Leadership, Lost, decide::TimingError},
     metrics::Metrics,
     plan::validate::Settings,
+    reports::Reports,
 };
 
 /// How long work under way may take to finish after a signal. Kubernetes kills after 30 seconds by default, and the
@@ -175,8 +176,12 @@ impl Process {
             for _ in 0..concurrency {
                 workers.spawn(work(context.clone()));
             }
-            workers.join_next().await;
-            RunError::Ended("a worker")
+            let Self { store, queue, metrics, .. } = self;
+            let reports = Reports { store: store.clone(), queue: queue.clone(), metrics: metrics.clone() };
+            tokio::select! {
+                _ = workers.join_next() => RunError::Ended("a worker"),
+                () = reports.gather() => RunError::Ended("the gathering of reports"),
+            }
         };
         let Some(election) = election else {
             self.health.list_anew();

@@ -7,6 +7,7 @@ pub mod edge;
 pub mod fixture;
 pub mod front;
 pub mod health;
+pub mod inside;
 pub mod login;
 #[cfg(test)]
 mod model;
@@ -18,6 +19,7 @@ pub mod report;
 pub mod revision;
 pub mod rollout;
 pub mod secret;
+pub mod sight;
 pub mod steady;
 pub mod unready;
 pub mod validate;

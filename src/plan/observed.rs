@@ -11,6 +11,7 @@ use super::{
     object::{Fingerprint, Kind},
     ownership::Claim,
     secret::Digests,
+    sight::Sight,
     validate::Settings,
     volume::ClaimView,
 };
@@ -27,6 +28,8 @@ pub struct Observed {
     pub children: Children,
     /// The fleet's pods, those that are ending included.
     pub pods: Vec<Pod>,
+    /// What pods tell of themselves, by their names. A pod that never answered is not in it.
+    pub reports: BTreeMap<String, Arc<Sight>>,
     /// Whether the ConfigMap key that `upstream.caBundle` names exists. `None`: not asked, because nothing is wrong or nothing is named.
     pub ca_bundle_found: Option<bool>,
     /// Whether the login of the lock that the fleet brings along exists. `None`: not asked, because nothing is wrong.
@@ -54,6 +57,7 @@ impl Observed {
             now,
             children: Children::new(),
             pods: Vec::new(),
+            reports: BTreeMap::new(),
             ca_bundle_found: None,
             login_found: None,
             nonce: "0a1b2c3d".to_owned(),
@@ -215,6 +219,8 @@ pub struct Pod {
     pub terminated: Option<(i32, String)>,
     /// When the pod was created.
     pub created: Option<Timestamp>,
+    /// Whether it has a sidecar, which may tell more.
+    pub sidecar: bool,
 }
 
 /// A pod that is not ready.

@@ -7,14 +7,16 @@ use super::{
     assemble::deployment_of,
     edge::{Edge, EdgeSight},
     front::{self, Front},
-    health, lead, login,
+    health,
+    inside::{self, Finding},
+    lead, login,
     rollout::{Decision, Overlap},
     served_by, unready,
     validate::{FleetName, Refusal, ValidFleet},
     volume::{self, Sizing},
 };
 use crate::api::{
-    condition::Reason,
+    condition::{ConditionType, Reason},
     status::{RegionState, RevisionRole, RevisionStatus, RolloutStatus, WaitingReason},
 };
 
@@ -39,6 +41,8 @@ pub struct Report {
     pub ready: i32,
     /// Why the lock that the fleet brings along does not work.
     pub lock: Option<Obstacle>,
+    /// What is told from inside the pods.
+    pub inside: BTreeMap<ConditionType, Finding>,
     /// How the edge does, where there is one or shall be.
     pub edge: Option<EdgeSight>,
     /// How the size of the volume comes along.
@@ -102,6 +106,7 @@ pub fn report(
         overdue.flatten().map(|obstacle| Trouble::named(obstacle, serving.completed))
     });
     let beside = Beside::of(observed, &verdict);
+    let inside = inside::findings(observed, planned(&verdict), stable);
     let edge = edge(observed, &verdict, front);
     let shut_out = edge.as_ref().is_some_and(|edge| edge.outage().is_some());
     let state = if serving.ready > 0 && !shut_out {
@@ -123,10 +128,19 @@ pub fn report(
         replicas: serving.current,
         ready: serving.ready,
         lock: beside.lock,
+        inside,
         edge,
         volume: beside.volume,
         unused_volume: beside.unused_volume,
         trouble,
+    }
+}
+
+/// The fleet that was built.
+fn planned(verdict: &Verdict) -> Option<&ValidFleet> {
+    match verdict {
+        Verdict::Planned(valid) => Some(valid.as_ref()),
+        Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
     }
 }
 
@@ -183,10 +197,7 @@ impl Troubles<'_> {
         if self.observed.fleet.spec.replicas == 0 {
             return None;
         }
-        let valid = match self.verdict {
-            Verdict::Planned(valid) => Some(valid.as_ref()),
-            Verdict::Refused(_) | Verdict::StorageTaken(_) | Verdict::Suspended | Verdict::Deleting => None,
-        };
+        let valid = planned(self.verdict);
         let down = self.stable.filter(|stable| serving.ready == 0 && *stable != self.wanted);
         [Some(self.wanted), down].into_iter().flatten().find_map(|revision| {
             let served = self.stable == Some(revision) && serving.completed;

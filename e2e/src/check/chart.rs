@@ -27,7 +27,7 @@ const CASES: [&str; 7] = [
 ];
 
 /// Bad values, and what the refusal must contain for a person to find the mistake.
-const REFUSED: [(&str, &str); 25] = [
+const REFUSED: [(&str, &str); 26] = [
     ("image.tag=latest", "latest would change what runs"),
     ("image.tag=a b", "/image/tag"),
     ("image.digest=sha256:12", "/image/digest"),
@@ -51,6 +51,7 @@ const REFUSED: [(&str, &str); 25] = [
     ("metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true", "/metrics/serviceMonitor/enabled"),
     ("redis.image=redis", "/redis/image"),
     ("edge.image=edge", "/edge/image"),
+    ("sidecar.image=sidecar", "/sidecar/image"),
     ("metrics.alerts.claims=", "/metrics/alerts/claims"),
     ("resources.limit.memory=1Gi", "additional properties 'limit'"),
 ];

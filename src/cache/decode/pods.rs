@@ -1,11 +1,16 @@
 //! What is kept of a pod.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use super::{Seen, read, text};
-use crate::plan::{Pod, Unready, object::REVISION_LABEL};
+use crate::{
+    engine::contract::sidecar,
+    plan::{Pod, Unready, object::REVISION_LABEL},
+};
 
 impl Seen {
     /// What is kept of a pod. `None` once it has ended for good: nothing of it runs, so it is in nobody's way.
@@ -27,7 +32,19 @@ impl Seen {
             waiting: containers.iter().find_map(ContainerStatus::waiting),
             terminated: containers.iter().find_map(ContainerStatus::terminated),
             created: text(&self.rest, "/metadata/creationTimestamp").and_then(|at| at.parse::<Timestamp>().ok()),
+            sidecar: self.sidecar().is_some(),
         })
+    }
+
+    /// Where its sidecar answers, while that runs.
+    pub fn sidecar_address(&self) -> Option<IpAddr> {
+        self.sidecar().filter(|sidecar| sidecar.state.running.is_some())?;
+        text(&self.rest, "/status/podIP")?.parse().ok()
+    }
+
+    fn sidecar(&self) -> Option<ContainerStatus> {
+        let all: Vec<ContainerStatus> = read(self.rest.pointer("/status/initContainerStatuses"))?;
+        all.into_iter().find(|one| one.name == sidecar::CONTAINER)
     }
 
     fn containers(&self) -> Vec<ContainerStatus> {
@@ -55,6 +72,8 @@ impl Seen {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ContainerStatus {
+    #[serde(default)]
+    name: String,
     #[serde(default)]
     state: ContainerState,
     #[serde(default)]

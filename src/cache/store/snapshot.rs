@@ -1,12 +1,12 @@
 //! What a plan is made from, copied out of the store.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::Store;
 use crate::{
     api::go_proxy::GoProxy,
     cache::{FleetKey, kept::Child},
-    plan::{Obstacle, Pod, ownership::Claim, secret::Digests},
+    plan::{Obstacle, Pod, ownership::Claim, secret::Digests, sight::Sight},
 };
 
 /// What is known of a fleet at one moment.
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub children: Vec<Child>,
     /// Its pods that have not ended for good.
     pub pods: Vec<Pod>,
+    /// What they tell of themselves, by their names.
+    pub reports: BTreeMap<String, Arc<Sight>>,
     /// What other fleets say or do about the place where it wants to store.
     pub claims: Vec<Claim>,
     /// Digests of the Secrets that its engine reads at its start alone. `None`: they may not be read.
@@ -39,6 +41,11 @@ impl Store {
             fleet: fleet.read.clone(),
             children: entry.children.clone(),
             pods: entry.pods.iter().filter_map(|kept| kept.pod.clone()).collect(),
+            reports: entry
+                .pods
+                .iter()
+                .filter_map(|kept| Some((kept.pod.as_ref()?.name.clone(), kept.sight.clone()?)))
+                .collect(),
             claims: fleet
                 .read
                 .as_ref()
