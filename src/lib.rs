@@ -27,6 +27,8 @@
 //! | `apply` | server-side apply, in order; fences; pruning | choices |
 //! | [`status`] | the report in words; conditions | facts that cannot be derived again |
 //! | [`import`] | somebody's Athens read, made a `GoProxy`, and what that lacks told | a cluster; a secret printed |
+//! | [`sidecar`] | what a proxy's pod knows of itself, for whoever asks; what was cut off on its volume, removed; tokens, fetched | a word to the API server |
+//! | [`reports`] | sidecars asked, and their answers brought down to what a plan goes by | decisions |
 //! | `leader` | the lease, decided by a pure function | trust in wall clocks |
 //!
 //! An edge's pod is nginx and the agent ([`edge::agent`]). What changes while clients are served is pushed into nginx's memory; the script
@@ -119,15 +121,29 @@
 //!   others can name as `storage.disk.existingClaim`. Other fleets reach the pure plan as
 //!   `Observed::claims`, from an index that the cache keeps as it is told of fleets and revisions; a change at a place has
 //!   the others there looked at again. What a MongoDB Secret leads to is not read, so that two Secrets are two places.
-//! * **No marker object tells of a second operator.** To write one into a bucket, or to look for one, needs the bucket's keys, which
-//!   only the engine's pods get; and the engine has no call that would do it. Two clusters on one bucket are for their owners
-//!   to keep apart: give each fleet keys that open its own bucket alone.
-//! * **A volume that fills up is an alert, and no condition.** How full it is, only the node knows. The API server hands the kubelet's
-//!   figures out to whoever may use `nodes/proxy`, which opens every pod of the node; a program that is run in each pod to look
-//!   needs `pods/exec` and a process per pod and look; and the engine tells nothing of its disk. So the chart brings rules on the
-//!   figures that Prometheus scrapes from kubelets anyway (`metrics.alerts`). On a full volume what is stored is served, and a miss
-//!   fails; but Athens writes in place, so that a file that it began there is answered as it is, empty or cut off, until a file of
-//!   the version that is missing is asked for with room again. What a go command knows a checksum of, it refuses.
+//! * **A proxy's pod has a sidecar where something is known there alone**: how full a volume is, whether a lock by reference
+//!   answers, which login stopped working, whether a file was cut off in the middle of its writing. Of a volume, the API server
+//!   hands the kubelet's figures out to whoever may use `nodes/proxy`, which opens every pod of the node; a program run in a pod
+//!   to look needs `pods/exec`. To ask a lock or a Git server itself, the operator would need their logins, and would see a
+//!   network other than the proxies'. A sidecar needs none of it: it is in the right place, and mounts what the engine does. It
+//!   says nothing about whether the pod is ready, and a pod with nothing of all that gets none.
+//! * **The operator comes and asks** (`reports`), every quarter minute, and only whoever leads. A sidecar that wrote to the API
+//!   server would be a token in every engine's pod, and a write for each change of a figure; one that told the operator would need
+//!   an address that every pod of every namespace may reach. Of an answer, words and levels are kept (`plan::sight`): with
+//!   hysteresis, because a volume that stays at its bound must not write a status each time. A pod that is silent is unknown and
+//!   not bad: what was told before stays (`plan::inside`).
+//! * **A sidecar's image is no part of what makes a revision.** It comes with the next one. So an upgrade of the operator restarts
+//!   no proxy, and one operator hears sidecars of several releases: of an answer, what it does not know it passes over.
+//! * **A second operator on one bucket is not told of yet.** To write a marker into a bucket, or to look for one, needs its keys,
+//!   which the operator does not have. The condition `StorageExclusive` is there for a sidecar that looks, and no pod is told to:
+//!   until then, give each fleet keys that open its own bucket alone.
+//! * **A volume that fills up is a condition before it is full**: `VolumeHasRoom`, NearlyFull below a tenth, Full below a
+//!   hundredth or 32 MiB, by bytes or by files. On a full volume what is stored is served, and a miss fails. Athens writes in
+//!   place, so that a file that it began there would be answered as it is, empty or cut off; the sidecar removes such a version
+//!   once nobody can be writing at it any more, and the next question fetches it anew. Until then a go command that knows a
+//!   checksum of it refuses it. The chart's alerts on kubelets' figures stay for volumes of proxies without a sidecar.
+//! * **The key of a GitHub App stays with the sidecar.** Whoever has it can have any token of the App. The engine's git gets a
+//!   token of one installation, from a file in memory that both mount, which is another one every forty minutes.
 //! * **The login of `lock.managedRedis` is made once, and known by its name alone** (`plan::login`, `apply::login`). The password is drawn
 //!   where the Secret is created, and is in no plan, object of ours or answer that is read. It is a plain create: an apply needs
 //!   `patch`, whose answer shows what any Secret holds. The name has a random part, drawn for each snapshot (`Observed::nonce`) and
@@ -151,9 +167,9 @@
 //! * **A storage that does not answer is told of by readiness.** The engine asks it there and keeps the answer to itself, so
 //!   `NotReady` names the field and not the cause. Only what keeps the engine from starting is told in its own words: `gcs` and `minio`,
 //!   whose bucket it reads or makes first, and a managed identity of `azureBlob`, whose token it asks for.
-//! * **The loss of a lock by reference is not told of** while proxies run (`lock.redis`, `lock.etcd`): the engine has no word for it but
-//!   in answers to clients, and to ask the server itself, the operator would need its login and a request now and then. A
-//!   Redis that is lost is told of when a proxy starts; etcd is not asked then either.
+//! * **The loss of a lock by reference is told of by sidecars** (`LockReady`): the engine has no word for it but in answers to
+//!   clients. They ask without a login, so that a wrong one is no loss of the lock; that is told of when a proxy starts. Of etcd
+//!   more than half of the members have to answer, of sentinels and of a cluster's nodes one.
 //!
 //! # What was run, and against what
 //!
@@ -169,6 +185,7 @@
 //! | `storage.external` | a service of the lab's own that keeps files. Not: TLS, somebody else's service |
 //! | `lock.redis`, `lock.managedRedis` | Redis: plain, over TLS, with a user, behind sentinels, as a cluster of three. Not: a cluster over TLS |
 //! | `lock.etcd` | etcd, one member |
+//! | `private.credentials[].gitHubApp` | nothing that is GitHub |
 //! | `lock.native` | with `gcs`, as above |
 //! | `upstream.egressProxy` | tinyproxy, with a login and without, for go, git and both engines. Not: a proxy that is asked over TLS |
 //! | goproxy as engine | `storage.disk`, mirrors, a checksum database |
