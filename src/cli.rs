@@ -62,6 +62,26 @@ pub enum Command {
         #[arg(long, value_name = "NAMESPACE", env = "GOPROXY_OPERATOR_LEADER_ELECT_NAMESPACE")]
         leader_elect_namespace: Option<String>,
     },
+    /// Run beside an engine, in its pod: watch its volume, its locks and its logins, and tell the operator of them. Pods of the operator
+    /// start this by themselves.
+    Sidecar(Sidecar),
+}
+
+/// Flags of `sidecar`.
+#[derive(Args, Debug)]
+pub struct Sidecar {
+    /// File that says what to watch, in JSON.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Address of the pages /report, /metrics, /startz and /livez.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9092")]
+    pub address: SocketAddr,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "json")]
+    pub log_format: LogFormat,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value = "info")]
+    pub log_level: LogLevel,
 }
 
 /// Flags of `edge`.

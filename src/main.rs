@@ -9,7 +9,7 @@ use goproxy_operator::{
     cli::{Cli, Command},
     controller, crds,
     edge::agent,
-    import, render, telemetry,
+    import, render, sidecar, telemetry,
 };
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -32,6 +32,12 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Crd { output } => crds::print(output.as_deref()).map(|()| ExitCode::SUCCESS),
         Command::Render { file, installation } => render::command(&file, installation.into()),
         Command::Import(given) => import::command(&given),
+        Command::Sidecar(given) => {
+            telemetry::init(given.log_format, given.log_level);
+            let ended = runtime()?.block_on(sidecar::run(given.config, given.address));
+            let failed = ended.inspect_err(|error| tracing::error!(%error, "stopped")).is_err();
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
         Command::Check { scope, namespace, leader_elect_namespace } => {
             let lease = leader_elect_namespace.unwrap_or_else(goproxy_operator::cli::own_namespace);
             runtime()?.block_on(check::command(&scope, &namespace, &lease))

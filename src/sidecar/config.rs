@@ -114,6 +114,12 @@ pub struct GithubApp {
     pub directory: PathBuf,
     /// Where its newest token is kept for git.
     pub token_file: PathBuf,
+    /// Certificate authorities in PEM that are trusted for the API besides those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the API is asked by the way out that the environment names (`HTTPS_PROXY` and its like).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_from_environment: bool,
 }
 
 /// An object that says whose a bucket is.
@@ -146,6 +152,9 @@ pub struct S3Bucket {
     /// Certificate authorities in PEM that are trusted for the store besides those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Whether the store is asked by the way out that the environment names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_from_environment: bool,
 }
 
 /// Where a bucket's name stands in an address.
@@ -239,6 +248,7 @@ impl Config {
             http(format!("githubApps[{at}].api"), &app.api)?;
             absolute(format!("githubApps[{at}].directory"), &app.directory)?;
             absolute(format!("githubApps[{at}].tokenFile"), &app.token_file)?;
+            absolute_if_any(format!("githubApps[{at}].caFile"), app.ca_file.as_deref())?;
         }
         marker.as_ref().map_or(Ok(()), Marker::check)
     }
@@ -333,12 +343,14 @@ mod tests {
             },
             "githubApps": [ {
                 "host": "github.com", "api": "https://api.github.com/",
-                "directory": "/etc/goproxy/logins/0", "tokenFile": "/run/goproxy/tokens/0"
+                "directory": "/etc/goproxy/logins/0", "tokenFile": "/run/goproxy/tokens/0",
+                "caFile": "/etc/goproxy/ca/ca.crt", "proxyFromEnvironment": true
             } ],
             "marker": {
                 "s3": {
                     "endpoint": "https://store.example.com/", "region": "us-east-1", "bucket": "modules", "addressing": "Path",
-                    "directory": "/etc/goproxy/bucket", "caFile": "/etc/goproxy/ca/ca.crt"
+                    "directory": "/etc/goproxy/bucket", "caFile": "/etc/goproxy/ca/ca.crt",
+                    "proxyFromEnvironment": true
                 },
                 "object": "goproxy-operator/owner.json",
                 "owner": { "cluster": "c-1", "namespace": "team", "name": "corp", "uid": "u-1" }
