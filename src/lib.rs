@@ -134,9 +134,11 @@
 //!   not bad: what was told before stays (`plan::inside`).
 //! * **A sidecar's image is no part of what makes a revision.** It comes with the next one. So an upgrade of the operator restarts
 //!   no proxy, and one operator hears sidecars of several releases: of an answer, what it does not know it passes over.
-//! * **A second operator on one bucket is not told of yet.** To write a marker into a bucket, or to look for one, needs its keys,
-//!   which the operator does not have. The condition `StorageExclusive` is there for a sidecar that looks, and no pod is told to:
-//!   until then, give each fleet keys that open its own bucket alone.
+//! * **A second operator on one bucket is told of by a mark in it** (`goproxy-operator/owner.json`): what other operators' fleets
+//!   say and do reaches this one by no other way. Proxies have the bucket's keys, so their sidecars leave the mark, renew it
+//!   every hour, and take over one that was not renewed for three. Fleets are told apart by their uids. Nothing follows from it
+//!   but `StorageExclusive`: two operators that stop each other's fleets would be worse. It is so for `storage.s3` with keys;
+//!   where the pod's own role opens the bucket, and for other stores, give each fleet a bucket that nobody else can open.
 //! * **A volume that fills up is a condition before it is full**: `VolumeHasRoom`, NearlyFull below a tenth, Full below a
 //!   hundredth or 32 MiB, by bytes or by files. On a full volume what is stored is served, and a miss fails. Athens writes in
 //!   place, so that a file that it began there would be answered as it is, empty or cut off; the sidecar removes such a version

@@ -42,7 +42,7 @@ pub struct GoProxyStatus {
     /// VolumeSized: False while the volume does not have the size that the spec asks for, and why; absent when it has.
     /// VolumeHasRoom: False while little of the volume is free, or nothing. LockReady: False while the lock does not answer, with where and since
     /// when. LoginsWork: False while a login with a probe, or a GitHub App, does not work, with the host, since when and why. StorageExclusive: False while
-    /// another operator's fleet marks the bucket as its own. These four are told from inside the pods, and absent where nothing there looks.
+    /// a fleet of another operator marks the bucket of storage.s3 as its own. These four are told from inside the pods, and absent where nothing there looks.
     /// EdgeReady: a pod of the edge serves, and none goes on by older settings; absent where there is no edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

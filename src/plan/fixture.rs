@@ -87,6 +87,7 @@ pub fn smallest() -> ValidFleet {
         name: FleetName::unchecked("corp"),
         namespace: "build".to_owned(),
         uid: "0c1f5b0e-6a0e-4f6e-9d5e-3c8f2f1f0001".to_owned(),
+        cluster: "cluster.local".to_owned(),
         replicas: 1,
         engine: ValidEngine {
             version: Version::newest(EngineKind::Athens),

@@ -165,21 +165,21 @@ fn logins(sights: &[&Sight]) -> Option<Finding> {
     any.then_some(if known { Finding::Good("every login that is tried works") } else { Finding::Unknown })
 }
 
-/// Another fleet's marker in the bucket. Of whose it is, the cluster alone is told.
+/// Another fleet's marker in the bucket. Whoever reads this has the bucket's keys, and can read the marker as well.
 fn bucket(sights: &[&Sight]) -> Option<Finding> {
     let told: Vec<_> = sights.iter().filter_map(|sight| sight.bucket.as_ref()).collect();
-    let clusters = told.iter().filter_map(|bucket| match bucket {
-        Bucket::Shared(owner) => Some(owner.cluster.as_str()),
+    let others = told.iter().filter_map(|bucket| match bucket {
+        Bucket::Shared(owner) => Some((&owner.namespace, &owner.name, &owner.cluster)),
         Bucket::Own => None,
     });
-    Some(match clusters.min() {
+    Some(match others.min() {
         _ if told.is_empty() => return None,
         None => Finding::Good("no other fleet marks the bucket as its own"),
-        Some(cluster) => Finding::Bad(Obstacle {
+        Some((namespace, name, cluster)) => Finding::Bad(Obstacle {
             reason: Reason::StorageShared,
             message: format!(
-                "a fleet of the cluster whose namespace kube-system has the uid {cluster} marks the bucket as its own: give \
-                 each of the two a bucket, and keys that open that alone"
+                "the fleet {namespace}/{name} of another operator (cluster {cluster}) marks the bucket as its own: give each a \
+                 bucket, and keys that open that alone; if it is gone, its mark ends within three hours"
             ),
         }),
     })
@@ -365,21 +365,18 @@ mod tests {
     }
 
     #[test]
-    fn of_another_fleets_marker_its_cluster_alone_is_told() {
+    fn another_fleets_marker_is_told_with_whose_it_is() {
+        let marked = |bucket| vec![Sight { bucket: Some(bucket), ..Sight::default() }];
         let owner = Owner {
-            cluster: "0c1f".to_owned(),
-            namespace: "secret-project".to_owned(),
+            cluster: "other.example".to_owned(),
+            namespace: "build".to_owned(),
             name: "theirs".to_owned(),
             uid: "u-2".to_owned(),
         };
-        let marked = |bucket| vec![Sight { bucket: Some(bucket), ..Sight::default() }];
-        let (reason, message) =
-            bad(&found(marked(Bucket::Shared(Box::new(owner))), &smallest()), ConditionType::StorageExclusive);
+        let shared = found(marked(Bucket::Shared(Box::new(owner))), &smallest());
+        let (reason, message) = bad(&shared, ConditionType::StorageExclusive);
         assert_eq!(reason, Reason::StorageShared);
-        assert!(
-            message.contains("0c1f") && !message.contains("secret-project") && !message.contains("theirs"),
-            "{message}"
-        );
+        assert!(message.contains("build/theirs") && message.contains("other.example"), "{message}");
         let own = found(marked(Bucket::Own), &smallest());
         assert!(matches!(own[&ConditionType::StorageExclusive], Finding::Good(_)));
     }

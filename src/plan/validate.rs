@@ -191,6 +191,8 @@ pub struct ValidFleet {
     pub namespace: String,
     /// `metadata.uid`, for owner references.
     pub uid: String,
+    /// DNS suffix of Services, by which people may know the cluster.
+    pub cluster: String,
     /// Pods wanted.
     pub replicas: i32,
     /// The engine, resolved.

@@ -170,7 +170,7 @@ pub enum Addressing {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Owner {
-    /// Uid of the cluster's namespace `kube-system`, which tells clusters apart.
+    /// DNS suffix of the cluster's Services, by which people may know it. Fleets are told apart by their uids.
     pub cluster: String,
     /// Namespace of the fleet.
     pub namespace: String,

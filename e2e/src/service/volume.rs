@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
@@ -63,7 +63,58 @@ pub async fn start(cluster: &Cluster, count: usize, size: &str) -> Result<Volume
     Ok(made)
 }
 
+/// A file system of its own in the place of a volume's directory. It is mounted where the cluster's nodes are, and goes with them: nobody else
+/// sees it, and its device is given back with the mount.
+#[derive(Debug)]
+pub struct FileSystem {
+    cluster: Cluster,
+    path: String,
+    image: String,
+}
+
+impl FileSystem {
+    /// Fills it until so much is left.
+    pub async fn leave(&self, size: &str) -> Result<()> {
+        let Self { path, .. } = self;
+        // What is there already stays: it only ever gets fuller.
+        let script = format!(
+            "free=$(df --block-size=1 --output=avail {path} | tail -n 1); left=$(numfmt --from=iec {size}); \
+             dd if=/dev/zero of={path}/filler-{size} bs=4096 count=$(( (free - left) / 4096 )) status=none; \
+             df --block-size=1 --output=avail {path} | tail -n 1"
+        );
+        let left = self.cluster.run_inside("sh", &["-c", &script], "").await?;
+        let most: u64 = 8 << 20;
+        let free: u64 = left.trim().parse().with_context(|| format!("df tells no number: {left}"))?;
+        ensure!(free < most, "{free} bytes are left");
+        Ok(())
+    }
+
+    /// Takes away what fills it.
+    pub async fn empty(&self) -> Result<()> {
+        let script = format!("rm -f {}/filler-*", self.path);
+        self.cluster.run_inside("sh", &["-c", &script], "").await.map(drop)
+    }
+
+    /// Unmounts it. Pods that use it have to be gone.
+    pub async fn close(self) -> Result<()> {
+        self.cluster.run_inside("umount", &[&self.path], "").await?;
+        fs::remove_file(&self.image).with_context(|| format!("remove {}", self.image))
+    }
+}
+
 impl Volumes {
+    /// Puts a new ext4 of this size in the place of a volume's directory, before any pod uses that.
+    pub async fn own_file_system(&self, volume: &str, size: &str) -> Result<FileSystem> {
+        let text = |path: PathBuf| path.to_str().map(str::to_owned).context("a path is no text");
+        let path = text(self.directory(volume))?;
+        let image = text(self.directory.join(format!("{volume}.img")))?;
+        let script = format!(
+            "truncate -s {size} {image} && mkfs.ext4 -q -m 0 {image} && mount -o loop {image} {path} && rmdir {path}/lost+found"
+        );
+        self.cluster.run_inside("sh", &["-c", &script], "").await.context("make a file system")?;
+        Ok(FileSystem { cluster: self.cluster.clone(), path, image })
+    }
+
     /// Where the files of a volume are, given what the claim says it is bound to.
     pub fn directory(&self, volume: &str) -> PathBuf {
         self.directory.join(volume)

@@ -36,6 +36,7 @@ fn settings() -> Settings {
         goproxy_image_repository: Some("registry.example/goproxy".to_owned()),
         redis_image: "registry.example/redis:7.2.11".to_owned(),
         edge_image: Some("registry.example.com/goproxy-edge:v1".to_owned()),
+        sidecar_image: Some("registry.example.com/goproxy-operator:v1".to_owned()),
         cluster_domain: "cluster.local".to_owned(),
     }
 }

@@ -125,7 +125,7 @@ pub struct Credential {
     pub git_hub_app: Option<GitHubAppLogin>,
 
     /// Path of a module that this login opens, such as git.example.com/team/lib. Default: absent, and a login that stopped working is
-    /// told of by the engine's answers alone. With it, a sidecar of each proxy asks for the module's versions every five minutes, and
+    /// told of by the engine's answers alone. With it, a sidecar of each proxy asks for the module's versions every two minutes, and
     /// the condition `LoginsWork` is False while that fails, with the host, since when, and what was answered. `private.modules` must
     /// cover it. Another probe is another revision, and so a rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]

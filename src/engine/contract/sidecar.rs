@@ -7,7 +7,7 @@
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath, Probe, ProjectedVolumeSource,
-        SecretProjection, Volume, VolumeMount, VolumeProjection,
+        SecretProjection, SecretVolumeSource, Volume, VolumeMount, VolumeProjection,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -21,7 +21,10 @@ use crate::{
         object::pod::{container_security, mount, read_only, resources, stored},
         validate::{Login, RedisServers, ValidCredential, ValidFleet, ValidLock, ValidRedis, ValidStorage},
     },
-    sidecar::config::{Config, GithubApp, Layout, LockKind, LockServer, Logins, Probe as LoginProbe, Volume as Disk},
+    sidecar::config::{
+        Addressing, Config, GithubApp, Layout, LockKind, LockServer, Logins, Marker, Owner, Probe as LoginProbe,
+        S3Bucket, Volume as Disk,
+    },
 };
 
 /// Name of its container, by which the operator knows that there is one.
@@ -38,12 +41,18 @@ const CONFIG_DIRECTORY: &str = "/etc/goproxy/sidecar";
 pub const TOKEN_DIRECTORY: &str = "/run/goproxy/tokens";
 /// Where the keys of GitHub Apps are mounted, for it alone: a directory for each host.
 const APP_DIRECTORY: &str = "/etc/goproxy/apps";
+/// Where the keys of a bucket are mounted, for it alone: the engine has them in its environment.
+const BUCKET_DIRECTORY: &str = "/etc/goproxy/bucket";
+/// The object in a bucket that says whose it is. No module has such a path: its first part has no dot.
+const MARKER: &str = "goproxy-operator/owner.json";
 /// Keys of an App's Secret, and the files that they become.
 const APP_KEYS: [&str; 3] = ["app-id", "installation-id", "private-key.pem"];
+/// Who may read a key: its owner. The kubelet gives the pod's group the same right.
+const OWNER_ONLY: i32 = 0o400;
 /// Room for some dozens of tokens.
 const TOKENS_SIZE: Quantity = Quantity::mebibytes(1);
 /// Pause between two questions for the module of a login. Each is one for the Git server too, from every pod.
-const PROBE_SECONDS: u32 = 300;
+const PROBE_SECONDS: u32 = 120;
 
 /// What a pod gets for its sidecar.
 pub struct Sidecar {
@@ -66,7 +75,11 @@ impl Sidecar {
         Some(Self {
             container: container(fleet, program, &config, image),
             config,
-            volumes: if apps { vec![keys_of_apps(&fleet.credentials), tokens()] } else { Vec::new() },
+            volumes: keys_of_bucket(&fleet.storage)
+                .into_iter()
+                .chain(apps.then(|| keys_of_apps(&fleet.credentials)))
+                .chain(apps.then(tokens))
+                .collect(),
             for_engine: if apps { vec![read_only(mount("tokens", TOKEN_DIRECTORY))] } else { Vec::new() },
         })
     }
@@ -80,9 +93,10 @@ impl Sidecar {
 /// Whether a fleet's pods have one.
 pub fn is_wanted(fleet: &ValidFleet) -> bool {
     let disk = matches!(fleet.storage, ValidStorage::Disk { .. });
+    let bucket = matches!(fleet.storage, ValidStorage::S3 { secret: Some(_), .. });
     let lock = matches!(fleet.lock, ValidLock::Redis(_) | ValidLock::Etcd { .. });
     let login = |one: &ValidCredential| one.probe.is_some() || one.login == Login::GitHubApp;
-    fleet.sidecar_image.is_some() && (disk || lock || fleet.credentials.iter().any(login))
+    fleet.sidecar_image.is_some() && (disk || bucket || lock || fleet.credentials.iter().any(login))
 }
 
 fn config(fleet: &ValidFleet, program: &Program) -> Config {
@@ -90,9 +104,34 @@ fn config(fleet: &ValidFleet, program: &Program) -> Config {
         volume: disk(fleet, program),
         locks: locks(fleet),
         logins: logins(&fleet.credentials),
-        github_apps: fleet.credentials.iter().filter(|one| one.login == Login::GitHubApp).map(app).collect(),
-        marker: None,
+        github_apps: apps(fleet),
+        marker: marker(fleet),
     }
+}
+
+/// A bucket that is opened by keys. The role of a pod opens it for the engine's own client alone.
+fn marker(fleet: &ValidFleet) -> Option<Marker> {
+    let ValidStorage::S3 { bucket, region, endpoint, path_style, secret: Some(_) } = &fleet.storage else {
+        return None;
+    };
+    Some(Marker {
+        s3: S3Bucket {
+            endpoint: endpoint.as_deref().map(Url::parse).transpose().ok()?,
+            region: region.clone(),
+            bucket: bucket.clone(),
+            addressing: if *path_style { Addressing::Path } else { Addressing::VirtualHosted },
+            directory: BUCKET_DIRECTORY.into(),
+            ca_file: fleet.upstream.ca_bundle.as_ref().map(|_| format!("{CA_DIRECTORY}/{CA_FILE}").into()),
+            proxy_from_environment: fleet.upstream.egress.is_some(),
+        },
+        object: MARKER.to_owned(),
+        owner: Owner {
+            cluster: fleet.cluster.clone(),
+            namespace: fleet.namespace.clone(),
+            name: fleet.name.to_string(),
+            uid: fleet.uid.clone(),
+        },
+    })
 }
 
 fn disk(fleet: &ValidFleet, program: &Program) -> Option<Disk> {
@@ -141,14 +180,16 @@ fn logins(credentials: &[ValidCredential]) -> Option<Logins> {
     (!probes.is_empty()).then_some(Logins { engine, every_seconds: PROBE_SECONDS, probes })
 }
 
-fn app(credential: &ValidCredential) -> GithubApp {
-    let host = &credential.host;
-    GithubApp {
+fn apps(fleet: &ValidFleet) -> Vec<GithubApp> {
+    let app = |ValidCredential { host, port, .. }: &ValidCredential| GithubApp {
         host: host.clone(),
-        api: api(host, credential.port),
+        api: api(host, *port),
         directory: format!("{APP_DIRECTORY}/{host}").into(),
         token_file: format!("{TOKEN_DIRECTORY}/{host}").into(),
-    }
+        ca_file: fleet.upstream.ca_bundle.as_ref().map(|_| format!("{CA_DIRECTORY}/{CA_FILE}").into()),
+        proxy_from_environment: fleet.upstream.egress.is_some(),
+    };
+    fleet.credentials.iter().filter(|one| one.login == Login::GitHubApp).map(app).collect()
 }
 
 /// Where the API of a GitHub is: beside github.com and what is below ghe.com, and below everybody's own.
@@ -175,18 +216,10 @@ fn container(fleet: &ValidFleet, program: &Program, config: &Config, image: &str
         // It runs beside the engine from before its start until after its end.
         restart_policy: Some("Always".to_owned()),
         resources: Some(resources((Quantity::milli(5), None), (Quantity::mebibytes(24), Quantity::mebibytes(64)))),
+        // The engine starts once what was cut off on its volume is gone, or the look for it takes too long to wait for.
+        startup_probe: config.volume.as_ref().and_then(|volume| volume.layout).map(|_| probe("/startz", (1, 2, 180))),
         // Only one that hangs for good. While it starts again, the pod counts as not ready.
-        liveness_probe: Some(Probe {
-            http_get: Some(HTTPGetAction {
-                path: Some("/livez".to_owned()),
-                port: IntOrString::String(PORT_NAME.to_owned()),
-                ..HTTPGetAction::default()
-            }),
-            period_seconds: Some(30),
-            timeout_seconds: Some(10),
-            failure_threshold: Some(10),
-            ..Probe::default()
-        }),
+        liveness_probe: Some(probe("/livez", (30, 10, 10))),
         security_context: Some(container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(mounts(fleet, program, config)),
@@ -194,20 +227,34 @@ fn container(fleet: &ValidFleet, program: &Program, config: &Config, image: &str
     }
 }
 
-/// The way out, and who is trusted: a GitHub is asked as the engine asks origins.
+/// Period, patience for an answer, and misses that count.
+fn probe(path: &str, (period, timeout, failures): (i32, i32, i32)) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(PORT_NAME.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(timeout),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+/// The way out: a GitHub is asked as the engine's git asks it.
 fn environment(fleet: &ValidFleet) -> Vec<EnvVar> {
-    let mut variables = Vec::new();
-    if fleet.upstream.ca_bundle.is_some() {
-        variables.push(("SSL_CERT_FILE", format!("{CA_DIRECTORY}/{CA_FILE}")));
-    }
-    if let Some(egress) = &fleet.upstream.egress {
-        variables.push(("HTTPS_PROXY", egress.https.clone()));
-        variables.push(("HTTP_PROXY", egress.http.clone()));
-        variables.push(("NO_PROXY", egress.past.join(",")));
-    }
+    let egress = fleet.upstream.egress.iter();
+    let variables = egress.flat_map(|egress| {
+        [
+            ("HTTPS_PROXY", egress.https.clone()),
+            ("HTTP_PROXY", egress.http.clone()),
+            ("NO_PROXY", egress.past.join(",")),
+        ]
+    });
     let variable =
         |(name, value): (&str, String)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
-    variables.into_iter().map(variable).collect()
+    variables.map(variable).collect()
 }
 
 fn mounts(fleet: &ValidFleet, program: &Program, config: &Config) -> Vec<VolumeMount> {
@@ -218,11 +265,31 @@ fn mounts(fleet: &ValidFleet, program: &Program, config: &Config) -> Vec<VolumeM
     if fleet.upstream.ca_bundle.is_some() {
         mounts.push(read_only(mount("ca", CA_DIRECTORY)));
     }
+    if config.marker.is_some() {
+        mounts.push(read_only(mount("bucket", BUCKET_DIRECTORY)));
+    }
     if !config.github_apps.is_empty() {
         mounts.push(read_only(mount("apps", APP_DIRECTORY)));
         mounts.push(mount("tokens", TOKEN_DIRECTORY));
     }
     mounts
+}
+
+/// Who has them may write to the bucket, as the engine does. A Secret that is missing keeps the engine from starting, and nobody else.
+fn keys_of_bucket(storage: &ValidStorage) -> Option<Volume> {
+    let ValidStorage::S3 { secret: Some(secret), .. } = storage else { return None };
+    let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let item = |key: &str| KeyToPath { key: key.to_owned(), path: key.to_owned(), ..KeyToPath::default() };
+    Some(Volume {
+        name: "bucket".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.clone()),
+            default_mode: Some(OWNER_ONLY),
+            items: Some(keys.map(item).to_vec()),
+            optional: Some(true),
+        }),
+        ..Volume::default()
+    })
 }
 
 /// Tokens live in memory, and no longer than the pod.
@@ -257,7 +324,10 @@ fn keys_of_apps(credentials: &[ValidCredential]) -> Volume {
     let apps = credentials.iter().filter(|one| one.login == Login::GitHubApp);
     Volume {
         name: "apps".to_owned(),
-        projected: Some(ProjectedVolumeSource { default_mode: Some(0o400), sources: Some(apps.map(secret).collect()) }),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(OWNER_ONLY),
+            sources: Some(apps.map(secret).collect()),
+        }),
         ..Volume::default()
     }
 }
@@ -270,7 +340,9 @@ mod tests {
     use crate::{
         engine::program,
         plan::{
-            fixture::{SIDECAR_IMAGE, credential, locks, mirror, places, richest, smallest, stored as stored_revision},
+            fixture::{
+                SIDECAR_IMAGE, bucket, credential, locks, mirror, places, richest, smallest, stored as stored_revision,
+            },
             object::{Kind, Object},
         },
     };
@@ -343,6 +415,10 @@ mod tests {
                 "etcd: Etcd false",
             ]
         );
+        for (name, storage) in places() {
+            let marker = told(&with_image(ValidFleet { storage, ..smallest() })).and_then(|config| config.marker);
+            assert_eq!(marker.is_some(), name == "s3", "{name}");
+        }
         let other = told(&with_image(mirror())).unwrap().volume.unwrap();
         assert_eq!((other.layout, other.path.to_str().unwrap()), (None, "/var/lib/goproxy"));
     }
@@ -367,6 +443,27 @@ mod tests {
         assert_eq!(tokens.len(), 1);
         assert_eq!(tokens[0]["readOnly"], true);
         assert!(engine.iter().all(|one| one["name"] != "apps"), "the engine can read an App's key");
+    }
+
+    #[test]
+    fn a_bucket_is_marked_with_keys_that_the_sidecar_alone_has_as_files() {
+        let fleet = with_image(ValidFleet { storage: bucket(), ..smallest() });
+        let marker = told(&fleet).unwrap().marker.unwrap();
+        assert_eq!(marker.owner.uid, fleet.uid, "it alone tells fleets of two clusters apart");
+        assert_eq!((marker.s3.addressing, marker.s3.bucket.as_str()), (Addressing::Path, "modules"));
+        let spec = stored_revision(&fleet, "corp-1").template["spec"].clone();
+        let volume = spec["volumes"].as_array().unwrap().iter().find(|one| one["name"] == "bucket").unwrap();
+        assert_eq!(volume["secret"]["secretName"], "s3");
+        let mounts = |container: &Value| container["volumeMounts"].to_string().contains(r#""name":"bucket""#);
+        assert!(mounts(&spec["initContainers"][0]) && !mounts(&spec["containers"][0]));
+        let role = ValidStorage::S3 {
+            bucket: "modules".to_owned(),
+            region: "us-east-1".to_owned(),
+            endpoint: None,
+            path_style: false,
+            secret: None,
+        };
+        assert_eq!(told(&ValidFleet { storage: role, ..fleet }), None, "nobody here can ask as the pod's role");
     }
 
     #[test]

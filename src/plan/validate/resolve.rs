@@ -114,6 +114,7 @@ pub fn fleet(fleet: &GoProxy, settings: &Settings, pinned: Option<Version>) -> V
         name: FleetName(name),
         namespace,
         uid: metadata.uid.clone().unwrap_or_default(),
+        cluster: settings.cluster_domain.clone(),
         replicas: spec.replicas,
         engine,
         service,

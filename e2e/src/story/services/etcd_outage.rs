@@ -12,12 +12,13 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::super::{
-    Stage, Telling, condition, holds,
+    Stage, Telling, holds,
     serving::{PATIENT, ask, service_address},
 };
 use super::{
     Before,
     fleets::{FLEET, Parts},
+    inside::told,
 };
 use crate::{cluster::until, origin::generated::Module};
 
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 const CROWD: usize = 200;
 
 /// etcd is killed: what is stored is served, also by a proxy that starts meanwhile; what is not waits, and when too many wait, what
-/// is stored waits with them. Nothing tells the operator, and no condition says that it were otherwise. After etcd's return
+/// is stored waits with them. The status says so while the fleet stays ready. After etcd's return
 /// everybody who waited is answered, by one fetch for each module.
 pub fn a_lost_etcd_costs_misses_only(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
@@ -50,13 +51,14 @@ pub fn a_lost_etcd_costs_misses_only(stage: &Stage) -> Telling<'_> {
         })
         .await?;
         ensure!(!miss.is_finished(), "a miss was answered without etcd: {:?}", miss.await);
-        is_not_told(stage).await?;
+        is_told(stage, &parts).await?;
         parts.etcd.server.start_again().await?;
         for waiting in std::iter::once(miss).chain(crowd) {
             let (status, body) = waiting.await.context("a client died")??;
             ensure!(status == 200, "who waited is answered with {status}: {body}");
         }
         serves(&address, known).await.context("after etcd's return")?;
+        told(stage, NAMESPACE, "LockReady", "True", "Available", Duration::from_mins(1)).await?;
         for module in [unknown, wanted] {
             let fetches = parts.fetches(stage, module).await?;
             ensure!(fetches == 1, "{} was fetched {fetches} times", module.path());
@@ -97,12 +99,13 @@ async fn one_proxy_is_another(stage: &Stage, parts: &Parts) -> Result<()> {
     parts.wait_for_both(stage).await
 }
 
-/// The fleet is ready, and what the operator cannot see it does not claim.
-async fn is_not_told(stage: &Stage) -> Result<()> {
+/// The fleet is ready, and its lock is not.
+async fn is_told(stage: &Stage, parts: &Parts) -> Result<()> {
+    let message = told(stage, NAMESPACE, "LockReady", "False", "LockUnavailable", Duration::from_mins(2)).await?;
+    ensure!(message.contains(&parts.etcd.endpoint()), "etcd is not named: {message}");
     let fleet = stage.fleets(NAMESPACE).get(FLEET).await?;
     if holds(&fleet, "Ready") != Some(true) || holds(&fleet, "Stalled") != Some(false) {
         bail!("without etcd the fleet's conditions are {:?}", fleet.status.map(|status| status.conditions));
     }
-    ensure!(condition(&fleet, "LockReady").is_none(), "the operator tells of a lock that it cannot see");
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::super::{
     holds,
     serving::{PATIENT, ask, service_address},
 };
-use super::{Before, search};
+use super::{Before, inside::told, search};
 use crate::{
     cluster::until,
     origin::generated::Module,
@@ -94,6 +94,7 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
         ensure!(ask(&address, &known.zip(), PATIENT).await?.0 == 200, "the first fetch failed");
 
         let path = slow.zip();
+        told(stage, namespace, "LockReady", "True", "Available", Duration::from_mins(1)).await?;
         let (during, killed) = tokio::join!(ask(&address, &path, PATIENCE), parts.kill_redis_while_it_locks(slow));
         killed?;
         stage.progress.note(format!("  a fetch whose lock was lost is answered with {}", during?.0));
@@ -104,6 +105,12 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
         let (status, _) = ask(&address, &unknown.zip(), PATIENCE).await?;
         ensure!(status >= 500, "without Redis, a miss is answered with {status}");
 
+        let message = told(stage, namespace, "LockReady", "False", "LockUnavailable", Duration::from_mins(1)).await?;
+        stage.progress.note(format!("  {message}"));
+        ensure!(message.contains(&parts.redis.endpoint()), "Redis is not named: {message}");
+        let fleet = stage.fleets(namespace).get(FLEET).await?;
+        ensure!(holds(&fleet, "Ready") == Some(true), "without Redis the fleet is not ready");
+
         parts.a_start_without_redis_is_told_of(stage).await?;
         ensure!(ask(&address, &known.zip(), PATIENT).await?.0 == 200, "the proxy that is left does not serve");
         parts.redis.server.start_again().await?;
@@ -111,6 +118,7 @@ pub fn a_lost_lock_costs_misses_only(stage: &Stage) -> Telling<'_> {
             Ok((ask(&address, &unknown.zip(), PATIENCE).await?.0 == 200).then_some(()))
         })
         .await?;
+        told(stage, namespace, "LockReady", "True", "Available", Duration::from_mins(1)).await?;
         stage.wait_settled(namespace, FLEET).await?;
         parts.close(stage).await?;
         before.expect_only(&stage.cluster)

@@ -6,6 +6,7 @@ mod backends;
 mod etcd_outage;
 mod fleets;
 mod git;
+mod inside;
 mod kept_locks;
 mod load;
 mod locks;
@@ -61,6 +62,10 @@ pub const SHORT: &[Story] = &[
     Story { name: "a volume grows, and one that is left is named", tell: volumes::it_grows_and_is_named_when_left },
     Story { name: "a full volume serves what it has", tell: volumes::full_it_serves_what_it_has },
     Story { name: "the way out leads through a proxy that writes down", tell: storage::the_way_out_is_written_down },
+    Story {
+        name: "a volume is told of before it is full, and heals",
+        tell: inside::a_volume_is_told_of_before_it_is_full,
+    },
 ];
 
 /// Those that wait long for clocks of others: lock times and probes. They are told when the tier is named.
@@ -88,6 +93,7 @@ pub const LONG: &[Story] = &[
         tell: etcd_outage::a_lost_etcd_costs_misses_only,
     },
     Story { name: "a Redis with a volume keeps its locks", tell: kept_locks::they_outlive_its_pod },
+    Story { name: "a login that ends is told of, and mended", tell: inside::a_login_that_ends_is_told_of },
     Story { name: "goproxy takes the way out", tell: way_out::goproxy_takes_the_way_out },
     Story { name: "the way out wants a login", tell: way_out::the_way_out_wants_a_login },
 ];

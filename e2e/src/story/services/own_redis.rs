@@ -133,7 +133,7 @@ async fn a_lost_login_is_made_anew(stage: &Stage, parts: &Parts, first: &Secret)
     };
     stage.wait_fleet(NAMESPACE, FLEET, "LockReady is False", Duration::from_mins(1), away).await?;
     let back = |fleet: &goproxy_operator::api::go_proxy::GoProxy| {
-        holds(fleet, "Ready") == Some(true) && condition(fleet, "LockReady").is_none()
+        holds(fleet, "Ready") == Some(true) && holds(fleet, "LockReady") != Some(false)
     };
     stage.wait_fleet(NAMESPACE, FLEET, "Redis is back", Duration::from_mins(4), back).await?;
     parts.wait_for_both(stage).await?;

@@ -35,7 +35,7 @@ const FLEET: &str = "corp";
 /// A fetch runs several programs one after the other, and may take all of `fetchTimeout`.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The kubelet renews what it mounted once a minute, and may be a whole period late.
-const RENEWAL: Duration = Duration::from_mins(4);
+pub(super) const RENEWAL: Duration = Duration::from_mins(4);
 
 /// Every way in serves a build; a wrong login, a missing one and a dead server do not, and are told. Whatever happens, the
 /// public origin is never asked.
@@ -152,15 +152,15 @@ pub fn the_way_out_is_taken_by_go_and_git(stage: &Stage) -> Telling<'_> {
 }
 
 /// A public origin, a private Git server, and Secrets that fit it or do not.
-struct Parts {
+pub(super) struct Parts {
     namespace: &'static str,
     origin: Origin,
-    git: Git,
-    who: Credentials,
+    pub(super) git: Git,
+    pub(super) who: Credentials,
 }
 
 impl Parts {
-    async fn start(stage: &Stage, namespace: &'static str) -> Result<Self> {
+    pub(super) async fn start(stage: &Stage, namespace: &'static str) -> Result<Self> {
         let origin = Origin::start(stage, namespace).await?;
         let mut git = git::start(&stage.cluster).await?;
         let who = git.issue().await?;
@@ -181,7 +181,7 @@ impl Parts {
     }
 
     /// One way into the Git server.
-    fn login(&self, way: &str, secret: &str) -> Value {
+    pub(super) fn login(&self, way: &str, secret: &str) -> Value {
         let mut login = json!({"host": self.git.host, way: {"secretRef": {"name": secret}}});
         if way == "ssh" {
             login["port"] = json!(git::PORT_SSH);
@@ -199,7 +199,7 @@ impl Parts {
         }))
     }
 
-    async fn apply(&self, stage: &Stage, login: &Value) -> Result<()> {
+    pub(super) async fn apply(&self, stage: &Stage, login: &Value) -> Result<()> {
         self.apply_spec(stage, self.spec(login)?).await
     }
 
@@ -214,7 +214,7 @@ impl Parts {
     }
 
     /// The proxies: name, uid and restarts.
-    async fn pods(&self, stage: &Stage) -> Result<Vec<(String, String, i32)>> {
+    pub(super) async fn pods(&self, stage: &Stage) -> Result<Vec<(String, String, i32)>> {
         let pods: Api<Pod> = Api::namespaced(stage.client.clone(), self.namespace);
         let found = pods.list(&ListParams::default().labels(&format!("goproxy.rs/fleet={FLEET}"))).await?;
         let restarts = |pod: &Pod| {
@@ -225,13 +225,13 @@ impl Parts {
     }
 
     /// Asks the fleet for a file of a module of the Git server.
-    async fn ask(&self, stage: &Stage, module: &str, file: &str) -> Result<(u16, String)> {
+    pub(super) async fn ask(&self, stage: &Stage, module: &str, file: &str) -> Result<(u16, String)> {
         let address = service_address(stage, self.namespace).await?;
         ask(&address, &format!("/{}/@v/{file}", self.git.module(module)), PATIENCE).await
     }
 
     /// Asks the fleet for a public module, so that the public origin has something to write down.
-    async fn ask_public(&self, stage: &Stage) -> Result<()> {
+    pub(super) async fn ask_public(&self, stage: &Stage) -> Result<()> {
         let (path, version) = Module::new(1, 0).escaped();
         let address = service_address(stage, self.namespace).await?;
         let (status, body) = ask(&address, &format!("/{path}/@v/{version}.info"), PATIENCE).await?;
@@ -290,7 +290,7 @@ impl Parts {
     }
 
     /// The public origin knows of public modules alone.
-    async fn expect_only_public_requests(&self, stage: &Stage) -> Result<()> {
+    pub(super) async fn expect_only_public_requests(&self, stage: &Stage) -> Result<()> {
         let requests = self.origin.requests(stage).await?;
         let private: Vec<_> = requests.iter().filter(|request| request.path.contains(&self.git.host)).collect();
         ensure!(!requests.is_empty(), "the public origin was not asked at all: its log is no proof");
@@ -302,7 +302,7 @@ impl Parts {
     }
 
     /// Writes another login into the Secret that is mounted.
-    async fn replace_login(&self, stage: &Stage, new: &Credentials) -> Result<()> {
+    pub(super) async fn replace_login(&self, stage: &Stage, new: &Credentials) -> Result<()> {
         let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), self.namespace);
         let patch = json!({"stringData": data(&self.git, new)});
         secrets.patch("git", &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -319,7 +319,7 @@ impl Parts {
         .await
     }
 
-    async fn close(self, stage: &Stage) -> Result<()> {
+    pub(super) async fn close(self, stage: &Stage) -> Result<()> {
         stage.abandon(self.namespace).await?;
         self.git.close().await
     }
