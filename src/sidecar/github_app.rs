@@ -130,10 +130,11 @@ impl Files {
     pub fn proof(&self, now: Timestamp) -> Result<String, TokenError> {
         let unusable = TokenError::Unusable { file: "private-key.pem", what: "RSA key in PEM, as GitHub hands it out" };
         let Ok(key) = PrivateKeyDer::from_pem_slice(&self.key) else { return Err(unusable) };
-        let pair = match &key {
-            PrivateKeyDer::Pkcs1(key) => signature::RsaKeyPair::from_der(key.secret_pkcs1_der()),
-            PrivateKeyDer::Pkcs8(key) => signature::RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()),
-            _ => return Err(unusable),
+        // The form that GitHub hands out, and the one that other programs make of it.
+        let pair = if let PrivateKeyDer::Pkcs1(key) = &key {
+            signature::RsaKeyPair::from_der(key.secret_pkcs1_der())
+        } else {
+            signature::RsaKeyPair::from_pkcs8(key.secret_der())
         };
         let Ok(pair) = pair else { return Err(unusable) };
         let seconds = now.as_second();

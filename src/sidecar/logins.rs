@@ -110,9 +110,10 @@ pub async fn watch(logins: Logins, board: Arc<Board>) {
             silent |= answer == Answer::Silent;
             if state.hear(answer, Timestamp::now()) {
                 let (host, error) = (&probe.host, state.error.as_deref().unwrap_or_default());
-                match state.works {
-                    Some(false) => tracing::warn!(host, error, "a login does not work"),
-                    _ => tracing::info!(host, "a login works"),
+                if state.works == Some(false) {
+                    tracing::warn!(host, error, "a login does not work");
+                } else {
+                    tracing::info!(host, "a login works");
                 }
             }
             board.note(|report| report.logins[at] = state.report(probe));

@@ -106,10 +106,10 @@ pub async fn watch(marker: Marker, board: Arc<Board>) {
         if report != known {
             let owner =
                 report.foreign.as_ref().map(|owner| format!("{}/{} of {}", owner.namespace, owner.name, owner.cluster));
-            let error = report.error.as_deref();
-            match (&owner, error) {
-                (None, None) => tracing::info!("the bucket is ours"),
-                _ => tracing::warn!(owner, error, "the bucket is not known to be ours alone"),
+            if report == MarkerReport::default() {
+                tracing::info!("the bucket is ours again");
+            } else {
+                tracing::warn!(owner, error = report.error, "the bucket is not known to be ours alone");
             }
         }
         known = report;
@@ -131,7 +131,7 @@ async fn look(marker: &Marker) -> Result<Option<Owner>, String> {
         Act::Replace(tag) => Condition::Tagged(tag),
         Act::Rest => return Ok(None),
         Act::Foreign(other) => return Ok(Some(other.clone())),
-        Act::Unknown => return Err(format!("{object} is there and is no marker: remove it if nobody needs it")),
+        Act::Unknown => return Err(unknown(object)),
     };
     let written = Written { owner: owner.into(), seen_at: now };
     let body = serde_json::to_vec(&written).map_err(|error| error.to_string())?;
@@ -142,8 +142,14 @@ async fn look(marker: &Marker) -> Result<Option<Owner>, String> {
     let found = s3::read(bucket, object).await.map_err(failed)?;
     match decide(found.as_ref(), owner, now) {
         Act::Foreign(other) => Ok(Some(other)),
-        _ => Ok(None),
+        // Another pod of ours wrote it; or it is gone or stale again, which the next look sees to.
+        Act::Rest | Act::Create | Act::Replace(_) => Ok(None),
+        Act::Unknown => Err(unknown(object)),
     }
+}
+
+fn unknown(object: &str) -> String {
+    format!("{object} is there and is no marker: remove it if nobody needs it")
 }
 
 #[cfg(test)]

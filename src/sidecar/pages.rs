@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::ConstCounter, family::Family, gauge::Gauge},
@@ -10,7 +11,10 @@ use prometheus_client::{
 };
 use tokio::net::TcpListener;
 
-use super::{board::Board, report::Report};
+use super::{
+    board::Board,
+    report::{Report, VolumeReport},
+};
 
 /// Binds the address. Whoever gave a wrong one is told at once.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -57,27 +61,18 @@ struct HostLabel {
     host: String,
 }
 
-/// The report as figures. Labels are addresses and hosts of the configuration, so that their number is bounded. What is not known has no
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabel {
+    host: String,
+    module: String,
+}
+
+/// The report as figures. Labels are what the configuration names, so that their number is bounded. What is not known has no
 /// figure.
 pub fn figures(report: &Report, broken: u64) -> String {
     let mut registry = Registry::with_prefix("goproxy_sidecar");
     if let Some(volume) = &report.volume {
-        let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
-            let gauge = Gauge::<i64>::default();
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-            match unit {
-                Some(unit) => registry.register_with_unit(name, help, unit, gauge),
-                None => registry.register(name, help, gauge),
-            }
-        };
-        gauge("volume_size", "Size of the volume", Some(Unit::Bytes), volume.total_bytes);
-        gauge("volume_free", "Room that the engine may still use on the volume", Some(Unit::Bytes), volume.free_bytes);
-        gauge("volume_inodes", "Files that the volume can hold, 0 without a limit", None, volume.total_inodes);
-        gauge("volume_inodes_free", "Files that the volume can still take", None, volume.free_inodes);
-        gauge("volume_broken_versions", "Cut-off versions that may still be written at", None, broken);
-        let help = "Cut-off versions removed from the volume since the sidecar started";
-        registry.register("volume_removed_versions", help, ConstCounter::new(volume.removed));
-        gauge_of(&mut registry, "volume_trouble", "1 while the volume cannot be looked at", volume.error.is_some());
+        volume_figures(&mut registry, volume, broken);
     }
     let locks = Family::<AddressLabel, Gauge>::default();
     for lock in &report.locks {
@@ -85,15 +80,16 @@ pub fn figures(report: &Report, broken: u64) -> String {
             locks.get_or_create(&AddressLabel { address: lock.address.clone() }).set(reachable.into());
         }
     }
-    let logins = Family::<HostLabel, Gauge>::default();
+    let logins = Family::<LoginLabel, Gauge>::default();
     for login in &report.logins {
         if let Some(works) = login.works {
-            logins.get_or_create(&HostLabel { host: login.host.clone() }).set(works.into());
+            let label = LoginLabel { host: login.host.clone(), module: login.module.clone() };
+            logins.get_or_create(&label).set(works.into());
         }
     }
     let tokens = Family::<HostLabel, Gauge>::default();
     for app in &report.github_apps {
-        let expires = app.expires.map_or(0, |at| at.as_second());
+        let expires = app.expires.map_or(0, Timestamp::as_second);
         tokens.get_or_create(&HostLabel { host: app.host.clone() }).set(expires);
     }
     registry.register("lock_reachable", "1 while a server of the lock answers, 0 while it does not", locks);
@@ -101,18 +97,9 @@ pub fn figures(report: &Report, broken: u64) -> String {
     let help = "When the newest token of a GitHub App ends, in seconds since 1970; 0 without a token";
     registry.register("github_app_token_expiry_timestamp_seconds", help, tokens);
     if let Some(marker) = &report.marker {
-        gauge_of(
-            &mut registry,
-            "bucket_foreign",
-            "1 while somebody else says that the bucket is theirs",
-            marker.foreign.is_some(),
-        );
-        gauge_of(
-            &mut registry,
-            "bucket_trouble",
-            "1 while the bucket's marker cannot be read or written",
-            marker.error.is_some(),
-        );
+        let (foreign, trouble) = (marker.foreign.is_some(), marker.error.is_some());
+        switch(&mut registry, "bucket_foreign", "1 while somebody else says that the bucket is theirs", foreign);
+        switch(&mut registry, "bucket_trouble", "1 while the bucket's marker cannot be read or written", trouble);
     }
     let mut page = String::new();
     // Writing to a string cannot fail.
@@ -120,7 +107,26 @@ pub fn figures(report: &Report, broken: u64) -> String {
     page
 }
 
-fn gauge_of(registry: &mut Registry, name: &str, help: &str, holds: bool) {
+fn volume_figures(registry: &mut Registry, volume: &VolumeReport, broken: u64) {
+    let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, gauge),
+            None => registry.register(name, help, gauge),
+        }
+    };
+    gauge("volume_size", "Size of the volume", Some(Unit::Bytes), volume.total_bytes);
+    gauge("volume_free", "Room that the engine may still use on the volume", Some(Unit::Bytes), volume.free_bytes);
+    gauge("volume_inodes", "Files that the volume can hold, 0 without a limit", None, volume.total_inodes);
+    gauge("volume_inodes_free", "Files that the volume can still take", None, volume.free_inodes);
+    gauge("volume_broken_versions", "Cut-off versions that may still be written at", None, broken);
+    let help = "Cut-off versions removed from the volume since the sidecar started";
+    registry.register("volume_removed_versions", help, ConstCounter::new(volume.removed));
+    switch(registry, "volume_trouble", "1 while the volume cannot be looked at", volume.error.is_some());
+}
+
+fn switch(registry: &mut Registry, name: &str, help: &str, holds: bool) {
     let gauge = Gauge::<i64>::default();
     gauge.set(holds.into());
     registry.register(name, help, gauge);
@@ -133,7 +139,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::sidecar::report::{LockReport, VolumeReport};
+    use crate::sidecar::report::LockReport;
 
     async fn page(board: &Arc<Board>, path: &str) -> (u16, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -155,7 +161,7 @@ mod tests {
         board.note(|report| {
             report.volume =
                 Some(VolumeReport { total_bytes: 100, free_bytes: 7, removed: 2, ..VolumeReport::default() });
-            let since = jiff::Timestamp::UNIX_EPOCH;
+            let since = Timestamp::UNIX_EPOCH;
             let lock =
                 |address: &str, reachable| LockReport { address: address.to_owned(), reachable, since, error: None };
             report.locks = vec![lock("a:1", Some(false)), lock("b:2", None)];

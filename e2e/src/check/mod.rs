@@ -11,6 +11,7 @@ pub mod agreement;
 pub mod chart;
 pub mod dependencies;
 pub mod edge;
+pub mod sidecar;
 pub mod source;
 mod values;
 

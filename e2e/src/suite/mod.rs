@@ -120,7 +120,13 @@ async fn run_tier(
     progress: &Progress,
 ) -> anyhow::Result<()> {
     match tier {
-        Tier::Static => rust::static_checks(repo, options.only.as_deref(), results, progress),
+        Tier::Static => {
+            rust::static_checks(repo, options.only.as_deref(), results, progress)?;
+            if options.only.as_deref().is_none_or(|only| "sidecar".contains(only)) {
+                rust::sidecar(repo, results, progress).await;
+            }
+            Ok(())
+        }
         Tier::Unit => rust::unit_tests(repo, results, progress),
         Tier::ControlPlane => story::control_plane(repo, options, results, progress).await,
         Tier::Node => story::node(repo, options, results, progress).await,

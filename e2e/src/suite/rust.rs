@@ -41,6 +41,14 @@ pub(super) fn static_checks(
     Ok(())
 }
 
+/// The sidecar beside real programs of this machine.
+pub(super) async fn sidecar(repo: &Path, results: &mut Results, progress: &Progress) {
+    let start = Instant::now();
+    let checks = check::sidecar::sidecar(repo, progress).await;
+    let share = start.elapsed().as_secs_f64() / f64::from(u32::try_from(checks.len()).unwrap_or(u32::MAX));
+    checks.into_iter().for_each(|check| results.add(progress, check, share));
+}
+
 /// `cargo test` over the workspace.
 pub(super) fn unit_tests(repo: &Path, results: &mut Results, progress: &Progress) -> anyhow::Result<()> {
     let mut tests = check::source::cargo(repo);

@@ -112,10 +112,12 @@ pub fn entries(directory: &OwnedFd) -> io::Result<Vec<Entry>> {
             Err(rustix::io::Errno::NOENT) => continue,
             stat => stat?,
         };
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Kind::Directory,
-            FileType::RegularFile => Kind::File,
-            _ => Kind::Other,
+        let kind = if FileType::from_raw_mode(stat.st_mode).is_dir() {
+            Kind::Directory
+        } else if FileType::from_raw_mode(stat.st_mode).is_file() {
+            Kind::File
+        } else {
+            Kind::Other
         };
         all.push(Entry { name: name.to_owned(), kind, stamp: Stamp::from(&stat) });
     }
