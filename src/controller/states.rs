@@ -43,7 +43,9 @@ impl States {
     /// Of no fleet yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         // A series that comes with the first trouble would tell an alert nothing of its beginning.
-        BESIDE.iter().for_each(|type_| metrics.set_impaired(type_.as_str(), 0));
+        for type_ in BESIDE {
+            metrics.set_impaired(type_.as_str(), 0);
+        }
         Self { metrics, known: Mutex::default() }
     }
 

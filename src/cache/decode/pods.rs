@@ -30,7 +30,8 @@ impl Seen {
             running: self.running(),
             unschedulable: self.condition("PodScheduled", "False"),
             waiting: containers.iter().find_map(ContainerStatus::waiting),
-            terminated: containers.iter().find_map(ContainerStatus::terminated),
+            // The engine's own end tells more than that of what runs beside it.
+            terminated: containers.iter().rev().find_map(ContainerStatus::terminated),
             created: text(&self.rest, "/metadata/creationTimestamp").and_then(|at| at.parse::<Timestamp>().ok()),
             sidecar: self.sidecar().is_some(),
         })
@@ -126,7 +127,10 @@ impl ContainerStatus {
         if ended.exit_code == 0 && ended.finished_at.is_some() && ended.message.is_none() {
             return None;
         }
-        Some((ended.exit_code, ended.message.clone().or_else(|| ended.reason.clone()).unwrap_or_default()))
+        let words = ended.message.clone().or_else(|| ended.reason.clone()).unwrap_or_default();
+        let beside = self.name == sidecar::CONTAINER;
+        let last = words.trim_end().lines().next_back().unwrap_or_default();
+        Some((ended.exit_code, if beside { format!("its sidecar said: {last}") } else { words }))
     }
 }
 
@@ -156,5 +160,27 @@ mod tests {
         assert_eq!(pod(starting, "False", "False").2, None);
         let ended = json!([{ "name": "c", "started": false, "state": { "terminated": { "exitCode": 1 } } }]);
         assert_eq!(pod(ended, "False", "False").2, None);
+    }
+
+    fn with_sidecar(sidecar: &Value, engine: &Value) -> Pod {
+        let seen = Seen::new(json!({
+            "metadata": { "name": "corp-1-a" },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.7",
+                "initContainerStatuses": [{ "name": "sidecar", "state": sidecar }],
+                "containerStatuses": [{ "name": "athens", "state": engine }],
+            },
+        }));
+        seen.pod().unwrap()
+    }
+
+    #[test]
+    fn what_the_engine_said_comes_before_what_its_sidecar_said() {
+        let ended = |message: &str| json!({ "terminated": { "exitCode": 1, "message": message } });
+        let waiting = json!({ "waiting": { "reason": "PodInitializing" } });
+        assert_eq!(with_sidecar(&ended("one"), &ended("other")).terminated, Some((1, "other".to_owned())));
+        let alone = with_sidecar(&ended("{}\nError: configuration: volume.path\n"), &waiting);
+        assert_eq!(alone.terminated, Some((1, "its sidecar said: Error: configuration: volume.path".to_owned())));
+        assert!(alone.sidecar);
     }
 }
