@@ -46,7 +46,9 @@ pub(super) async fn sidecar(repo: &Path, results: &mut Results, progress: &Progr
     let start = Instant::now();
     let checks = check::sidecar::sidecar(repo, progress).await;
     let share = start.elapsed().as_secs_f64() / f64::from(u32::try_from(checks.len()).unwrap_or(u32::MAX));
-    checks.into_iter().for_each(|check| results.add(progress, check, share));
+    for check in checks {
+        results.add(progress, check, share);
+    }
 }
 
 /// `cargo test` over the workspace.

@@ -56,17 +56,18 @@ pub async fn watch(volume: Volume, board: Arc<Board>, changed: Arc<Notify>) {
     sweep = look(sweep, true, &board, begun).await;
     timer.abort();
     board.start();
-    let mut whole = Instant::now();
+    let (mut whole, mut wanted) = (Instant::now(), false);
     let mut ticks = time::interval_at(Instant::now() + EVERY, EVERY);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
-        let asked = tokio::select! {
-            _ = ticks.tick() => false,
-            () = changed.notified() => true,
-        };
-        let all = asked || whole.elapsed() >= WHOLE_EVERY;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = changed.notified() => wanted = true,
+        }
+        // A volume may go to and fro between full and not; before it has rested nothing would be removed anyway.
+        let all = (wanted && whole.elapsed() >= settle) || whole.elapsed() >= WHOLE_EVERY;
         if all {
-            whole = Instant::now();
+            (whole, wanted) = (Instant::now(), false);
         }
         sweep = look(sweep, all, &board, begun).await;
     }

@@ -102,8 +102,8 @@ impl Origin {
         let directory = directory.join("origin");
         let versions = directory.join(Self::MODULE).join("@v");
         fs::create_dir_all(&versions)?;
-        let list = (0..Self::VERSIONS).map(|number| format!("v1.0.{number}\n")).collect::<String>();
-        fs::write(versions.join("list"), list)?;
+        let list: Vec<_> = (0..Self::VERSIONS).map(|number| format!("v1.0.{number}")).collect();
+        fs::write(versions.join("list"), list.join("\n"))?;
         let zip_size = write_versions(&versions)?;
         Ok(Self { directory, zip_size })
     }

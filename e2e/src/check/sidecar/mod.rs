@@ -70,9 +70,9 @@ fn prepare(repo: &Path, progress: &Progress) -> Result<(PathBuf, tempfile::TempD
 
 /// The operator's program, not optimised, as the tests have it.
 fn program(repo: &Path) -> Result<PathBuf> {
-    let mut build: Command = cargo(repo);
-    build.args(["build", "--quiet", "--locked", "--package", "goproxy-operator", "--bin", "goproxy-operator"]);
-    let output = build.args(["--message-format", "json"]).output().context("cannot start cargo")?;
+    let mut cargo: Command = cargo(repo);
+    cargo.args(["build", "--quiet", "--locked", "--package", "goproxy-operator", "--bin", "goproxy-operator"]);
+    let output = cargo.args(["--message-format", "json"]).output().context("cannot start cargo")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the operator does not build: {said}");
     let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
