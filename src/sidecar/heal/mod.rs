@@ -22,7 +22,10 @@ use tokio::{
     time::{self, Instant},
 };
 
-use self::sweep::{Now, Removed, Step, Sweep};
+use self::{
+    sweep::{Now, Removed, Step, Sweep},
+    tree::Time,
+};
 use super::{board::Board, config::Volume, words};
 
 /// Pause between two looks.
@@ -47,7 +50,9 @@ pub async fn watch(volume: Volume, board: Arc<Board>, changed: Arc<Notify>) {
     let begun = Instant::now();
     let alone = is_alone(volume.only_writer.as_deref()).await;
     let settle = Duration::from_secs(volume.settle_seconds.into());
-    let mut sweep = Sweep::new(volume.path, settle, now(begun).time, alone);
+    // To the part of a second: an engine that was killed is started again at once, and what it left is as old as that.
+    let started = time_of_day();
+    let mut sweep = Sweep::new(volume.path, settle, started, alone);
     let impatient = Arc::clone(&board);
     let timer = tokio::spawn(async move {
         time::sleep(START_PATIENCE).await;
@@ -130,8 +135,13 @@ fn tell(removed: &[Removed], board: &Board) {
 }
 
 fn now(begun: Instant) -> Now {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Now { running: begun.elapsed(), time: i64::try_from(time).unwrap_or(i64::MAX) }
+    Now { running: begun.elapsed(), time: time_of_day().0 }
+}
+
+/// Now, as files have it.
+fn time_of_day() -> Time {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos().into())
 }
 
 #[cfg(test)]

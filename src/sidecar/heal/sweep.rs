@@ -71,7 +71,7 @@ pub struct Sweep {
     root: PathBuf,
     settle: Duration,
     /// When this program started, as files have it.
-    started: i64,
+    started: Time,
     /// Directories above versions, with the time that they had when they were last read.
     read: HashMap<PathBuf, Time>,
     /// Versions that may still change.
@@ -103,7 +103,7 @@ struct Watched {
 
 impl Sweep {
     /// Nothing is known of the volume. `alone`: until the first look is over, nobody writes.
-    pub fn new(root: PathBuf, settle: Duration, started: i64, alone: bool) -> Self {
+    pub fn new(root: PathBuf, settle: Duration, started: Time, alone: bool) -> Self {
         let (read, watched) = (HashMap::new(), BTreeMap::new());
         let (queue, failed) = (VecDeque::new(), BTreeMap::new());
         Self {
@@ -252,7 +252,7 @@ impl Sweep {
             return Ok(());
         }
         let newest = entries.iter().map(|entry| entry.stamp.written).max();
-        let newest = newest.map_or_else(|| tree::changed(&directory), Ok)?.0;
+        let newest = newest.map_or_else(|| tree::changed(&directory), Ok)?;
         let stamps: Vec<_> = entries.into_iter().map(|entry| (entry.name, entry.stamp)).collect();
         let known = self.watched.remove(below).filter(|watched| watched.stamps == stamps);
         let watched = match known {
@@ -263,7 +263,7 @@ impl Sweep {
         };
         let rest = Rest {
             watched: now.running.saturating_sub(watched.since),
-            by_its_times: u64::try_from(now.time - newest).ok().map(Duration::from_secs),
+            by_its_times: u64::try_from(now.time - newest.0).ok().map(Duration::from_secs),
             before_us: newest < self.started,
         };
         let settled = judge::is_settled(rest, self.settle, self.alone);

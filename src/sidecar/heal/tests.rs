@@ -26,7 +26,7 @@ struct Volume {
 impl Volume {
     fn new(alone: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let sweep = Sweep::new(directory.path().to_owned(), SETTLE, today() + 1, alone);
+        let sweep = Sweep::new(directory.path().to_owned(), SETTLE, (today() + 1, 0), alone);
         Self { directory, sweep }
     }
 
@@ -83,7 +83,7 @@ impl Volume {
 }
 
 fn today() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+    time_of_day().0
 }
 
 #[test]
@@ -277,12 +277,6 @@ async fn the_engine_waits_for_the_first_look_and_the_board_tells_of_it() {
     let only_writer = Some(listener.local_addr().unwrap().to_string());
     drop(listener);
     let (board, changed) = (Arc::new(Board::new(false)), Arc::new(Notify::new()));
-    // Written before the program started, as its seconds tell.
-    let past = SystemTime::now() - Duration::from_secs(10);
-    for name in ["go.mod", "source.zip"] {
-        let file = fs::File::options().write(true).open(volume.root().join("a.b/c/v1.0.0").join(name)).unwrap();
-        file.set_modified(past).unwrap();
-    }
     let config = crate::sidecar::config::Volume {
         path: volume.root().to_owned(),
         layout: Some(Layout::Athens),
