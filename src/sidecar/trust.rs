@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use reqwest::{NoProxy, Proxy};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -10,6 +11,9 @@ use rustls::{
 
 /// Names the program to those who are asked.
 const USER_AGENT: &str = concat!("goproxy-operator/", env!("CARGO_PKG_VERSION"));
+
+/// The variables with the login at the way out: user and password.
+pub const EGRESS_LOGIN: [&str; 2] = ["EGRESS_PROXY_USERNAME", "EGRESS_PROXY_PASSWORD"];
 
 /// Why nobody can be asked.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +26,12 @@ pub enum TrustError {
         /// Why.
         problem: String,
     },
-    /// Nobody would be trusted.
-    #[error("no certificate authority is known: name a file with some, or set SSL_CERT_FILE")]
-    Nobody,
+    /// The address of the way out cannot be used. Without the address: it may hold a login.
+    #[error("the environment's {variable} is no address of a proxy")]
+    WayOut {
+        /// The variable.
+        variable: &'static str,
+    },
     /// The library has no suitable ciphers or the client cannot be made.
     #[error("cannot make a client: {0}")]
     Client(String),
@@ -35,18 +42,21 @@ pub enum TrustError {
 pub struct Way<'a> {
     /// Certificate authorities in PEM besides those of the system.
     pub ca_file: Option<&'a Path>,
-    /// Whether the way out that the environment names is taken.
+    /// Whether the way out that the environment names is taken, with the login that it names.
     pub proxy_from_environment: bool,
     /// No answer takes longer.
     pub timeout: Duration,
 }
 
-/// TLS that trusts the system's authorities and those of a file. The file is read each time: it is a mounted Secret or ConfigMap, and
+/// TLS that trusts the system's authorities, or Mozilla's where the system has none, and those of a file. The file is read each time: it is a mounted Secret or ConfigMap, and
 /// may be renewed while the pod runs.
 pub fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, TrustError> {
     let mut roots = RootCertStore::empty();
-    // The image may have none: then those of the file, and of SSL_CERT_FILE, are all.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    // The program's own image has nothing in it but the program.
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
     if let Some(path) = ca_file {
         let unusable = |problem: String| TrustError::Unusable { path: path.display().to_string(), problem };
         let found = CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
@@ -54,9 +64,6 @@ pub fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, TrustError> {
             let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
             roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
         }
-    }
-    if roots.is_empty() {
-        return Err(TrustError::Nobody);
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -70,16 +77,36 @@ pub fn client(scheme: &str, way: Way<'_>) -> Result<reqwest::Client, TrustError>
         .user_agent(USER_AGENT)
         .timeout(way.timeout)
         // None of those who are asked has a reason to send anywhere else, and a login must not follow.
-        .redirect(reqwest::redirect::Policy::none());
+        .redirect(reqwest::redirect::Policy::none())
+        // What the library reads of the environment by itself has no place for a login.
+        .no_proxy();
     builder = match scheme {
         "https" => builder.tls_backend_preconfigured(tls(way.ca_file)?),
         // The library reads the system's authorities when a client is made, and fails where there are none.
         _ => builder.tls_backend_preconfigured(nobody()?),
     };
-    if !way.proxy_from_environment {
-        builder = builder.no_proxy();
+    if way.proxy_from_environment {
+        for proxy in ways_out(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))? {
+            builder = builder.proxy(proxy);
+        }
     }
     builder.build().map_err(|error| TrustError::Client(error.to_string()))
+}
+
+/// The ways out that an environment names. A login is apart from the address, so that nobody has to encode it.
+fn ways_out(environment: impl Fn(&str) -> Option<String>) -> Result<Vec<Proxy>, TrustError> {
+    let past = NoProxy::from_string(&environment("NO_PROXY").unwrap_or_default());
+    let login = environment(EGRESS_LOGIN[0]).zip(environment(EGRESS_LOGIN[1]));
+    let way = |variable: &'static str, proxy: fn(String) -> reqwest::Result<Proxy>| {
+        let Some(address) = environment(variable) else { return Ok(None) };
+        let proxy = proxy(address).map_err(|_| TrustError::WayOut { variable })?.no_proxy(past.clone());
+        Ok(Some(match &login {
+            Some((username, password)) => proxy.basic_auth(username, password),
+            None => proxy,
+        }))
+    };
+    let ways = [way("HTTPS_PROXY", Proxy::https)?, way("HTTP_PROXY", Proxy::http)?];
+    Ok(ways.into_iter().flatten().collect())
 }
 
 fn nobody() -> Result<ClientConfig, TrustError> {
@@ -113,6 +140,25 @@ mod tests {
         let error = tls(Some(file.path())).unwrap_err().to_string();
         assert!(error.contains(&file.path().display().to_string()), "{error}");
         assert!(tls(Some(Path::new("/nowhere/ca.crt"))).is_err());
+    }
+
+    #[test]
+    fn the_way_out_is_the_environment_s_and_what_cannot_be_read_is_not_quoted() {
+        let named = |pairs: &'static [(&'static str, &'static str)]| {
+            ways_out(move |name| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned()))
+        };
+        assert!(named(&[]).unwrap().is_empty());
+        let [user, password] = EGRESS_LOGIN;
+        assert_eq!((user, password), ("EGRESS_PROXY_USERNAME", "EGRESS_PROXY_PASSWORD"));
+        let both = named(&[
+            ("HTTPS_PROXY", "http://egress:3128"),
+            ("HTTP_PROXY", "http://egress:3128"),
+            ("EGRESS_PROXY_USERNAME", "a@b"),
+            ("EGRESS_PROXY_PASSWORD", "p:w/d"),
+        ]);
+        assert_eq!(both.unwrap().len(), 2);
+        let error = named(&[("HTTPS_PROXY", "http://secret word")]).unwrap_err().to_string();
+        assert!(error.contains("HTTPS_PROXY") && !error.contains("secret"), "{error}");
     }
 
     #[test]

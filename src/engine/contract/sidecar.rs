@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use url::Url;
 
-use super::{CA_DIRECTORY, CA_FILE, PORT as ENGINE_PORT, Timing};
+use super::{CA_DIRECTORY, CA_FILE, PORT as ENGINE_PORT, Timing, way_out};
 use crate::{
     api::quantity::Quantity,
     engine::Program,
@@ -254,7 +254,7 @@ fn environment(fleet: &ValidFleet) -> Vec<EnvVar> {
     });
     let variable =
         |(name, value): (&str, String)| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
-    variables.map(variable).collect()
+    variables.map(variable).chain(way_out::login(fleet)).collect()
 }
 
 fn mounts(fleet: &ValidFleet, program: &Program, config: &Config) -> Vec<VolumeMount> {

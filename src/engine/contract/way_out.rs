@@ -7,13 +7,13 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 
-use crate::{engine::Program, plan::validate::ValidFleet};
+use crate::{engine::Program, plan::validate::ValidFleet, sidecar::trust::EGRESS_LOGIN};
 
 /// Takes the login out of two variables, puts it into those of the proxy, and becomes the program in its arguments.
 const SCRIPT: &str = include_str!("way_out.sh");
 
 /// The variables that the script takes, and the keys of the Secret that they come from.
-const LOGIN: [(&str, &str); 2] = [("EGRESS_PROXY_USERNAME", "username"), ("EGRESS_PROXY_PASSWORD", "password")];
+const LOGIN: [(&str, &str); 2] = [(EGRESS_LOGIN[0], "username"), (EGRESS_LOGIN[1], "password")];
 
 fn secret(fleet: &ValidFleet) -> Option<&str> {
     fleet.upstream.egress.as_ref()?.secret.as_deref()
