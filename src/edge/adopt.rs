@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::edge_state::{
-        EdgeReport, EdgeSettings, EdgeStateSpec, IdentitySettings, JwtSettings, ListSettings, MirrorSettings, PROTOCOL,
+        EdgeSettings, EdgeStateSpec, IdentitySettings, JwtSettings, ListSettings, MirrorSettings, PROTOCOL,
         PROTOCOL_OLDEST, RoleSettings, WeightSettings,
     },
     gomod::ModulePattern,
@@ -126,16 +126,6 @@ pub fn adopt(me: &str, spec: &EdgeStateSpec, read: &Origin, before: Option<(&Ori
         Ok(held) => Adoption::Serve(Box::new(held)),
         Err(doubt) => Adoption::Keep(doubt),
     }
-}
-
-/// What the edge then answers. `held` is the number of what it serves by.
-pub fn report(held: u64, adoption: &Adoption) -> EdgeReport {
-    let (generation, trouble) = match adoption {
-        Adoption::Serve(now) => (now.number, None),
-        Adoption::Same => (held, None),
-        Adoption::Keep(doubt) => (held, Some(doubt.to_string())),
-    };
-    EdgeReport { protocol: PROTOCOL, generation, trouble }
 }
 
 fn check(number: u64, settings: &EdgeSettings) -> Result<Held, Doubt> {
@@ -352,7 +342,6 @@ mod tests {
         let held = served(adopt("edge-0", &spec(), &origin(3), None));
         assert_eq!((held.number, held.weights.stable.as_str()), (7, "corp-old"));
         assert_eq!(adopt("edge-0", &spec(), &origin(3), Some((&origin(3), &held))), Adoption::Same);
-        assert_eq!(report(7, &Adoption::Same), EdgeReport { protocol: PROTOCOL, generation: 7, trouble: None });
     }
 
     #[test]
@@ -419,11 +408,10 @@ mod tests {
             let mut wrong = spec();
             change(&mut wrong.settled.settings);
             let adoption = adopt("edge-0", &wrong, &origin(2), Some((&origin(1), &held)));
-            let Adoption::Keep(Doubt::Settings { field, .. }) = &adoption else { panic!("{expected}: {adoption:?}") };
+            let Adoption::Keep(doubt) = &adoption else { panic!("{expected}: {adoption:?}") };
+            let Doubt::Settings { field, .. } = doubt else { panic!("{expected}: {doubt:?}") };
             assert_eq!(field, expected);
-            let report = report(7, &adoption);
-            assert_eq!(report.generation, 7);
-            assert!(!report.trouble.unwrap().contains("secret"), "{expected}");
+            assert!(!doubt.to_string().contains("secret"), "{expected}");
         }
     }
 

@@ -42,22 +42,14 @@ pub enum Client<'a> {
 pub enum Choice<'a> {
     /// The stable one, through the cache.
     Stable(&'a str),
-    /// The canary, past the cache; asked again from `fallback` where it fails.
+    /// The canary, past the cache. Where it fails or does not know a module, nginx asks `fallback` in the same request: that one may know it,
+    /// and the client must not pay for the trial.
     Canary {
         /// Its name.
         revision: &'a str,
         /// The stable one.
         fallback: &'a str,
     },
-}
-
-/// How an attempt at a revision ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// An answer with this status.
-    Status(u16),
-    /// None in time, or a broken one.
-    NoAnswer,
 }
 
 impl Weights {
@@ -68,17 +60,6 @@ impl Weights {
                 Choice::Canary { revision: &canary.revision, fallback: &self.stable }
             }
             _ => Choice::Stable(&self.stable),
-        }
-    }
-}
-
-impl<'a> Choice<'a> {
-    /// Which revision to ask once more in the same request. A canary that does not know a module counts as one that failed: the stable
-    /// revision may know it, and the client must not pay for the trial.
-    pub fn after(self, outcome: Outcome) -> Option<&'a str> {
-        match (self, outcome) {
-            (Self::Canary { fallback, .. }, Outcome::NoAnswer | Outcome::Status(404 | 410 | 500..)) => Some(fallback),
-            (Self::Canary { .. }, Outcome::Status(_)) | (Self::Stable(_), _) => None,
         }
     }
 }
@@ -157,22 +138,6 @@ mod tests {
             .count();
         // One in a hundred by chance; the same ones would be one in ten.
         assert!((50..200).contains(&both), "{both}");
-    }
-
-    #[test]
-    fn a_canary_that_fails_is_asked_again_from_stable() {
-        let all = weights(100, "a");
-        let choice = all.choose(Client::Subject("alice"));
-        for outcome in
-            [Outcome::NoAnswer, Outcome::Status(404), Outcome::Status(410), Outcome::Status(500), Outcome::Status(503)]
-        {
-            assert_eq!(choice.after(outcome), Some("corp-old"), "{outcome:?}");
-        }
-        for status in [200, 206, 304, 403, 416, 429] {
-            assert_eq!(choice.after(Outcome::Status(status)), None, "{status}");
-        }
-        let none = weights(0, "a");
-        assert_eq!(none.choose(Client::Subject("alice")).after(Outcome::Status(500)), None);
     }
 
     proptest! {

@@ -11,6 +11,8 @@ local M = {}
 local LOOK = 0.1
 -- How long a pod is left alone after it could not be connected to, in seconds.
 local REST = 5
+-- What nginx itself says where an upstream has nobody, and answers with 502. By a status it would end a request with 500 here.
+local NOBODY = -3
 -- A path that needs nobody to say that it is canonical: small letters, a plain release, no query.
 local PLAIN = [[\A/(?:[a-z0-9_~-]+(?:\.[a-z0-9_~-]+)*/)+@v/v(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)]]
   .. [[(?:-[0-9a-z]+(?:[.-][0-9a-z]+)*)?\.(info|mod|zip)\z]]
@@ -236,9 +238,10 @@ function M.engine()
   if not revision or revision == "" or var.edge_fallback == "1" then
     revision = held and held.stable
   end
-  local list = revision and held.peers[revision]
+  -- The agent may have decided by settings that this worker takes in a moment: until then those that it has hold.
+  local list = held and (held.peers[revision] or held.peers[held.stable])
   if not list then
-    return ngx.exit(502)
+    return ngx.exit(NOBODY)
   end
   local ctx, now = ngx.ctx, ngx.now()
   local failed = balancer.get_last_failure()
