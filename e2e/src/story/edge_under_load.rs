@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use goproxy_operator::api::go_proxy::GoProxy;
+use goproxy_operator::api::{edge_state::EdgeState, go_proxy::GoProxy};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, api::DeleteParams};
 use nix::{
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::{
     Stage, Telling,
     behind_edge::{SOON, host, reached, words},
+    convergence::stable,
     download::{FLEET, Origin, address, fleet},
     serving::{Asked, Asking, PATIENT, ask, exchange},
 };
@@ -43,7 +44,7 @@ const GAP: Duration = Duration::from_secs(5);
 pub fn clients_of_an_edge_lose_nothing(stage: &Stage) -> Telling<'_> {
     Box::pin(async {
         let origin = Origin::start(stage, NAMESPACE).await?;
-        match lose_nothing(stage, &origin).await {
+        match Box::pin(lose_nothing(stage, &origin)).await {
             Ok(()) => stage.abandon(NAMESPACE).await,
             Err(error) => Err(error.context(words(stage, NAMESPACE).await)),
         }
@@ -69,7 +70,7 @@ async fn lose_nothing(stage: &Stage, origin: &Origin) -> Result<()> {
     let records: usize = brought.records.values().sum();
     ensure!(records >= generated::MODULES, "{records} records of the database came: {:?}", brought.records);
 
-    load.lossless("it is told something else", load.told(&mut spec)).await?;
+    load.lossless("it is told something else", Box::pin(load.told(&mut spec))).await?;
     load.lossless("its pods are replaced", load.replaced()).await?;
     load.lossless("an agent is killed", load.agent_killed()).await?;
     load.lossless("the API server is away, and an agent is killed", load.api_server_away()).await?;
@@ -141,11 +142,11 @@ impl<'a> Load<'a> {
         let before = (self.processes(PODS[0], "nginx").await?, self.processes(PODS[1], "nginx").await?);
         spec["engine"]["pod"] = json!({ "annotations": { "a.example/change": "1" } });
         spec["edge"]["cache"] = json!({ "list": { "minTTL": "1s", "maxTTL": "2s" } });
-        let number = self.generation().await?;
+        let old = stable(&self.stage.fleets(NAMESPACE).get(FLEET).await?)?;
         self.stage.apply_fleet(NAMESPACE, FLEET, spec.clone()).await?;
-        let told = |fleet: &GoProxy| generation(fleet) > number;
-        self.stage.wait_fleet(NAMESPACE, FLEET, "every pod of the edge serves by what it is told", SOON, told).await?;
-        self.stage.wait_settled(NAMESPACE, FLEET).await?;
+        let moved = |fleet: &GoProxy| stable(fleet).is_ok_and(|now| now != old);
+        let fleet = self.stage.wait_fleet(NAMESPACE, FLEET, "another revision serves", SOON, moved).await?;
+        self.followed(&stable(&fleet)?).await?;
         let never = file(Module::new(9, 0));
         let (head, _) = exchange(&self.address, &never, PATIENT).await?;
         ensure!(head.contains(" 200 ") && head.contains("X-Cache-Status: MISS"), "{never}: {head}");
@@ -154,8 +155,18 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    async fn generation(&self) -> Result<Option<u64>> {
-        Ok(generation(&self.stage.fleets(NAMESPACE).get(FLEET).await?))
+    /// Waits until every pod of the edge serves by the newest that it was told, which names this revision.
+    async fn followed(&self, revision: &str) -> Result<()> {
+        let states: Api<EdgeState> = Api::namespaced(self.stage.client.clone(), NAMESPACE);
+        until("every pod of the edge follows", SOON, || async {
+            let state = states.get(FLEET).await?;
+            let (told, edges) = (state.spec.settled, state.status.unwrap_or_default().edges);
+            let follow = PODS.iter().all(|pod| edges.get(*pod).is_some_and(|edge| edge.generation == told.number));
+            Ok((follow && told.settings.weights.stable == revision && told.settings.lists.max_seconds == 2)
+                .then_some(()))
+        })
+        .await?;
+        self.stage.wait_settled(NAMESPACE, FLEET).await.map(drop)
     }
 
     /// One pod after the other is deleted, each as soon as the one before is back.
@@ -253,10 +264,6 @@ impl<'a> Load<'a> {
         self.stage.progress.note(format!("  {what} after {:.1} s", start.elapsed().as_secs_f64()));
         Ok(())
     }
-}
-
-fn generation(fleet: &GoProxy) -> Option<u64> {
-    fleet.status.as_ref()?.edge.as_ref()?.generation
 }
 
 /// A file that never changes, of few bytes.
