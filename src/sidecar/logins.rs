@@ -40,10 +40,17 @@ pub fn read(status: u16, body: &str) -> Answer {
         200 => Answer::Works,
         408 | 429 | 502 | 503 => Answer::Silent,
         _ => {
-            let words = words::told(body);
+            let words = words::told(cause(body));
             Answer::Fails(if words.is_empty() { format!("the engine answered {status}") } else { words })
         }
     }
+}
+
+/// The line that says why. The engine first tells which command it ran and with what code that ended, and what git said of it follows.
+fn cause(body: &str) -> &str {
+    let mut lines = body.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    if first.ends_with(':') { lines.next().unwrap_or(first) } else { first }
 }
 
 /// What is known of a login.
@@ -150,6 +157,11 @@ mod tests {
         assert_eq!(read(200, ""), Answer::Works);
         assert_eq!(read(404, says), Answer::Fails(told.to_owned()));
         assert_eq!(read(500, ""), Answer::Fails("the engine answered 500".to_owned()));
+        // As Athens answered when a token was taken back.
+        let git = "not found: module git.example.com/lib: git ls-remote -q https://git.example.com/lib in /tmp/athens467099784/pkg: exit status 128:\n\t\n\tfatal: Authentication failed for 'https://git.example.com/lib/'\n";
+        let why = "fatal: Authentication failed for 'https://git.example.com/lib/'";
+        assert_eq!(read(404, git), Answer::Fails(why.to_owned()));
+        assert_eq!(read(404, "exit status 128:\n"), Answer::Fails("exit status 128:".to_owned()));
         assert_eq!(read(503, "busy"), Answer::Silent);
     }
 
