@@ -13,7 +13,7 @@ use crate::{
     api::{go_proxy::ServiceType, quantity::Quantity},
     plan::{
         StoredRevision,
-        fixture::{assert_as_stored, leads, richest, smallest, stored},
+        fixture::{SIDECAR_IMAGE, assert_as_stored, leads, richest, smallest, stored},
         validate::{ManagedRedis, ValidFleet, ValidServiceAccount, ValidStorage},
     },
 };
@@ -264,4 +264,18 @@ fn what_pods_need_is_there_before_them_and_what_leads_to_them_after() {
     let stage = |objects: &[Object], kind| objects.iter().find(|object| object.kind == kind).unwrap().stage;
     assert!(stage(&lock, Kind::Service) < stage(&clients, Kind::Deployment), "proxies ask for their lock first");
     assert!(stage(&clients, Kind::Service) > stage(&clients, Kind::Deployment));
+}
+
+#[test]
+fn sidecars_are_reached_from_within_the_cluster_also_where_clients_come_through_an_edge() {
+    let fleet = ValidFleet { sidecar_image: Some(SIDECAR_IMAGE.to_owned()), ..smallest() };
+    for edge_only in [false, true] {
+        let ingress = |fleet: &ValidFleet| network_policy::build(fleet, edge_only).body["spec"]["ingress"].clone();
+        let (plain, with) = (ingress(&smallest()), ingress(&fleet));
+        assert_eq!(plain.as_array().unwrap().len(), 1, "without a sidecar nothing is opened");
+        assert_eq!(with[0], plain[0]);
+        let opened = json!({ "ports": [{ "port": 9092, "protocol": "TCP" }], "from": [{ "namespaceSelector": {} }] });
+        assert_eq!(with[1], opened);
+        assert_as_stored(&network_policy::build(&fleet, edge_only));
+    }
 }
