@@ -140,7 +140,7 @@
 //!   but `StorageExclusive`: two operators that stop each other's fleets would be worse. It is so for `storage.s3` with keys;
 //!   where the pod's own role opens the bucket, and for other stores, give each fleet a bucket that nobody else can open.
 //! * **A volume that fills up is a condition before it is full**: `VolumeHasRoom`, NearlyFull below a tenth, Full below a
-//!   hundredth or 32 MiB, by bytes or by files. On a full volume what is stored is served, and a miss fails. Athens writes in
+//!   hundredth or 32 MiB (a twentieth, where the volume is small), by bytes or by files. On a full volume what is stored is served, and a miss fails. Athens writes in
 //!   place, so that a file that it began there would be answered as it is, empty or cut off; the sidecar removes such a version
 //!   once nobody can be writing at it any more, and the next question fetches it anew. Until then a go command that knows a
 //!   checksum of it refuses it. The chart's alerts on kubelets' figures stay for volumes of proxies without a sidecar.

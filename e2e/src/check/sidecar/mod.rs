@@ -174,7 +174,7 @@ async fn watches_a_lock(program: &Path, directory: &Path) -> Result<()> {
     let expected = [Some(true), Some(true), Some(false)];
     let report = sidecar.tells("locks are reached by who trusts them", |report| reachable(report) == expected).await?;
     let why = report.locks[2].error.clone().unwrap_or_default();
-    ensure!(why.contains("no certificate authority"), "nobody is trusted, and it says {why:?}");
+    ensure!(why.contains("UnknownIssuer"), "nobody told it of this authority, and it says {why:?}");
     redis.kill().await?;
     let ended = [Some(false); 3];
     let report = sidecar.tells("locks are out of reach", |report| reachable(report) == ended).await?;
