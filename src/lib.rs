@@ -189,7 +189,7 @@
 //! | `lock.etcd` | etcd, one member |
 //! | `private.credentials[].gitHubApp` | nothing that is GitHub |
 //! | `lock.native` | with `gcs`, as above |
-//! | `upstream.egressProxy` | tinyproxy, with a login and without, for go, git and both engines. Not: a proxy that is asked over TLS |
+//! | `upstream.egressProxy` | tinyproxy, for go, git and both engines; with a login, for go and Athens itself. Not: git and goproxy with a login, a proxy that is asked over TLS |
 //! | goproxy as engine | `storage.disk`, mirrors, a checksum database |
 
 pub mod api;
